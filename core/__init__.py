@@ -1,0 +1,1 @@
+"""Bring efficient image-restoration networks from PyTorch onto mobile NPUs, with proof."""

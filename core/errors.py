@@ -1,0 +1,55 @@
+"""The error tree: every failure a user can cause or meet is one of these.
+
+A message is one line that says what went wrong, where, and what to do. The command line prints it on stderr and
+exits with `exit_code`: 1 for a failure, 3 for a gate that was measured and not met (usage errors are 2, by click).
+"""
+
+
+class EdgeSRError(Exception):
+    """Base of all errors raised on purpose by edgesr."""
+
+    exit_code = 1
+
+
+class UnsupportedOpError(EdgeSRError):
+    """The network uses an operator or attribute outside the graph's vocabulary."""
+
+
+class CheckpointError(EdgeSRError):
+    """A weights file cannot be read, or does not fit an architecture."""
+
+
+class ImageError(EdgeSRError):
+    """An image file or folder cannot be used."""
+
+
+class CalibrationError(EdgeSRError):
+    """The calibration images cannot give usable activation ranges."""
+
+
+class ExportError(EdgeSRError):
+    """A graph cannot be emitted for a target, or the output cannot be written."""
+
+
+class ArtifactError(EdgeSRError):
+    """An artifact or its manifest is missing, corrupt, foreign or changed since it was written."""
+
+
+class ParityError(EdgeSRError):
+    """A deployed file does not compute what the reference computes."""
+
+    exit_code = 3
+
+
+class QualityError(EdgeSRError):
+    """Image quality lies below the gate that was asked for."""
+
+    exit_code = 3
+
+
+class DeviceError(EdgeSRError):
+    """A device, emulator or connection failed."""
+
+
+class MissingBackendError(EdgeSRError):
+    """An optional backend is not installed; the message holds the pip line that installs it."""

@@ -1,0 +1,420 @@
+"""The operator vocabulary: what every mobile NPU runs natively, each operator declared once.
+
+An operator has one output, named like the operator itself. It says how many channels and which scale it makes from its
+inputs (`infer`), computes itself in torch on (N, C, H, W) tensors (`evaluate`, differentiable), and counts its
+multiply-accumulates for one output position (`macs_per_position`). Parameters are float64 tensors, so that folding
+rounds nothing; they are cast to the dtype of the data when evaluated.
+"""
+
+from __future__ import annotations
+
+import enum
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from edgesr.errors import ExportError
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A tensor without its size: its channels, and its height and width relative to the input image's.
+
+    `scale` is None for constants, which broadcast over every position.
+    """
+
+    name: str
+    channels: int
+    scale: Fraction | None = Fraction(1)
+
+
+class Activation(enum.Enum):
+    """What a convolution or an elementwise operator applies to its result before it is stored."""
+
+    NONE = "none"
+    RELU = "relu"
+    RELU6 = "relu6"
+
+    def apply(self, x: Tensor) -> Tensor:
+        """The activation of `x`."""
+        if self is Activation.RELU:
+            return F.relu(x)
+        return F.relu6(x) if self is Activation.RELU6 else x
+
+
+class ShuffleOrder(enum.Enum):
+    """Which input channel feeds which sub-pixel of DepthToSpace, for block r and output channel c at offset (i, j).
+
+    CRD is PyTorch's PixelShuffle: channel c*r*r + i*r + j. DCR is TFLite's DEPTH_TO_SPACE: channel (i*r + j)*C + c.
+    """
+
+    CRD = "crd"
+    DCR = "dcr"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Op(ABC):
+    """One operator; `inputs` name the graph's input or other operators."""
+
+    name: str
+    inputs: tuple[str, ...]
+
+    @abstractmethod
+    def infer(self, *inputs: TensorSpec) -> TensorSpec:
+        """The output's spec; raises `ExportError` when the inputs do not fit this operator."""
+
+    @abstractmethod
+    def evaluate(self, *inputs: Tensor) -> Tensor:
+        """The output for inputs of shape (N, C, H, W)."""
+
+    def macs_per_position(self) -> int:
+        """Multiply-accumulates for one output position (all of its channels)."""
+        return 0
+
+    def parameters(self) -> dict[str, Tensor]:
+        """Trainable tensors by field name."""
+        return {}
+
+    def with_parameters(self, parameters: Mapping[str, Tensor]) -> Self:
+        """This operator with some of its tensors exchanged."""
+        return replace(self, **parameters)  # type: ignore[arg-type]  # field names are checked by replace
+
+    def with_inputs(self, renamed: Mapping[str, str]) -> Self:
+        """This operator reading `renamed[x]` wherever it read `x`."""
+        return replace(self, inputs=tuple(renamed.get(x, x) for x in self.inputs))
+
+    def _fail(self, why: str) -> ExportError:
+        return ExportError(f"{type(self).__name__} '{self.name}': {why}")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Convolution(Op):
+    """What Conv2d and DepthwiseConv2d share: weight (O, I/groups, kh, kw), bias (O,), zero padding, fused activation."""
+
+    weight: Tensor
+    bias: Tensor | None = None
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    activation: Activation = Activation.NONE
+
+    @property
+    @abstractmethod
+    def group_count(self) -> int:
+        """How many groups the channels fall into."""
+
+    @property
+    def kernel(self) -> tuple[int, int]:
+        """Height and width of the kernel."""
+        return (self.weight.shape[2], self.weight.shape[3])
+
+    @property
+    def is_same(self) -> bool:
+        """Whether every output position lies on its input position: stride 1, odd kernel, half of it padded."""
+        reach = tuple(d * (k - 1) for k, d in zip(self.kernel, self.dilation, strict=True))
+        return self.stride == (1, 1) and all(r == 2 * p for r, p in zip(reach, self.padding, strict=True))
+
+    def infer(self, *inputs: TensorSpec) -> TensorSpec:
+        """The output's spec: one channel per weight row, the scale divided by the stride."""
+        (x,) = inputs
+        if self.weight.shape[1] * self.group_count != x.channels or self.weight.shape[0] % self.group_count:
+            raise self._fail(f"weight {tuple(self.weight.shape)} does not fit {x.channels} channels")
+        if self.bias is not None and self.bias.shape != self.weight.shape[:1]:
+            raise self._fail(f"bias {tuple(self.bias.shape)} does not fit weight {tuple(self.weight.shape)}")
+        if self.stride[0] != self.stride[1]:
+            raise self._fail(f"stride {self.stride} is not square; use one stride for both axes")
+        if x.scale is None:
+            raise self._fail("its input is a constant")
+        return TensorSpec(self.name, self.weight.shape[0], x.scale / self.stride[0])
+
+    def evaluate(self, *inputs: Tensor) -> Tensor:
+        """Cross-correlation as torch.nn.functional.conv2d, then the fused activation."""
+        (x,) = inputs
+        weight = self.weight.to(x)
+        bias = None if self.bias is None else self.bias.to(x)
+        y = F.conv2d(x, weight, bias, self.stride, self.padding, self.dilation, self.group_count)
+        return self.activation.apply(y)
+
+    def macs_per_position(self) -> int:
+        """One per weight."""
+        return self.weight.numel()
+
+    def parameters(self) -> dict[str, Tensor]:
+        """Weight, and bias where there is one."""
+        return {"weight": self.weight} | ({} if self.bias is None else {"bias": self.bias})
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Conv2d(Convolution):
+    """A convolution over all channels, or in `groups` (which NPUs refuse: see the fold DensifyGroupedConv)."""
+
+    groups: int = 1
+
+    @property
+    def group_count(self) -> int:
+        """How many groups the channels fall into."""
+        return self.groups
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DepthwiseConv2d(Convolution):
+    """One filter, or `multiplier` filters, for each input channel; weight (C*multiplier, 1, kh, kw)."""
+
+    channels: int
+
+    @property
+    def group_count(self) -> int:
+        """One group for each input channel."""
+        return self.channels
+
+    @property
+    def multiplier(self) -> int:
+        """Output channels for each input channel."""
+        return self.weight.shape[0] // self.channels
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Binary(Op):
+    """Elementwise on two tensors of one shape, or of a tensor and a constant; then a fused activation."""
+
+    activation: Activation = Activation.NONE
+
+    def infer(self, *inputs: TensorSpec) -> TensorSpec:
+        """The common spec; constants and single channels broadcast."""
+        a, b = inputs
+        scales = {x.scale for x in inputs if x.scale is not None}
+        if len(scales) != 1:
+            raise self._fail(f"inputs '{a.name}' and '{b.name}' differ in size ({a.scale} and {b.scale} of the input)")
+        if a.channels != b.channels and 1 not in (a.channels, b.channels):
+            raise self._fail(f"inputs '{a.name}' and '{b.name}' have {a.channels} and {b.channels} channels")
+        return TensorSpec(self.name, max(a.channels, b.channels), scales.pop())
+
+    def evaluate(self, *inputs: Tensor) -> Tensor:
+        """The operator's arithmetic, then the fused activation."""
+        a, b = inputs
+        return self.activation.apply(self.combine(a, b))
+
+    @staticmethod
+    @abstractmethod
+    def combine(a: Tensor, b: Tensor) -> Tensor:
+        """The arithmetic of two tensors."""
+
+
+class Add(Binary):
+    """a + b."""
+
+    @staticmethod
+    def combine(a: Tensor, b: Tensor) -> Tensor:
+        """The sum."""
+        return a + b
+
+
+class Sub(Binary):
+    """a - b."""
+
+    @staticmethod
+    def combine(a: Tensor, b: Tensor) -> Tensor:
+        """The difference."""
+        return a - b
+
+
+class Mul(Binary):
+    """a * b."""
+
+    @staticmethod
+    def combine(a: Tensor, b: Tensor) -> Tensor:
+        """The product."""
+        return a * b
+
+
+class Concat(Op):
+    """Tensors of one size joined along their channels."""
+
+    def infer(self, *inputs: TensorSpec) -> TensorSpec:
+        """The sum of the channels."""
+        if len({x.scale for x in inputs}) != 1:
+            raise self._fail("inputs differ in size: " + ", ".join(f"'{x.name}' {x.scale}" for x in inputs))
+        return TensorSpec(self.name, sum(x.channels for x in inputs), inputs[0].scale)
+
+    def evaluate(self, *inputs: Tensor) -> Tensor:
+        """torch.cat along channels."""
+        return torch.cat(inputs, dim=1)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Constant(Op):
+    """One value for each channel (or one for all), the same at every position; has no inputs."""
+
+    value: Tensor
+
+    def infer(self, *inputs: TensorSpec) -> TensorSpec:
+        """As many channels as values."""
+        if self.value.ndim != 1:
+            raise self._fail(f"value has shape {tuple(self.value.shape)}, wanted one value per channel")
+        return TensorSpec(self.name, self.value.shape[0], None)
+
+    def evaluate(self, *inputs: Tensor) -> Tensor:
+        """The values as (1, C, 1, 1)."""
+        return self.value.reshape(1, -1, 1, 1)
+
+    def parameters(self) -> dict[str, Tensor]:
+        """The value."""
+        return {"value": self.value}
+
+
+class Unary(Op):
+    """A function of each element alone."""
+
+    def infer(self, *inputs: TensorSpec) -> TensorSpec:
+        """The input's spec."""
+        (x,) = inputs
+        return TensorSpec(self.name, x.channels, x.scale)
+
+
+class Relu(Unary):
+    """max(x, 0)."""
+
+    def evaluate(self, *inputs: Tensor) -> Tensor:
+        """max(x, 0)."""
+        return F.relu(inputs[0])
+
+
+class Relu6(Unary):
+    """min(max(x, 0), 6)."""
+
+    def evaluate(self, *inputs: Tensor) -> Tensor:
+        """min(max(x, 0), 6)."""
+        return F.relu6(inputs[0])
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LeakyRelu(Unary):
+    """X where positive, slope * x elsewhere."""
+
+    slope: float
+
+    def evaluate(self, *inputs: Tensor) -> Tensor:
+        """X where positive, slope * x elsewhere."""
+        return F.leaky_relu(inputs[0], self.slope)
+
+
+class Sigmoid(Unary):
+    """1 / (1 + exp(-x))."""
+
+    def evaluate(self, *inputs: Tensor) -> Tensor:
+        """1 / (1 + exp(-x))."""
+        return torch.sigmoid(inputs[0])
+
+
+class Tanh(Unary):
+    """The hyperbolic tangent."""
+
+    def evaluate(self, *inputs: Tensor) -> Tensor:
+        """The hyperbolic tangent."""
+        return torch.tanh(inputs[0])
+
+
+class HardSwish(Unary):
+    """X * relu6(x + 3) / 6."""
+
+    def evaluate(self, *inputs: Tensor) -> Tensor:
+        """X * relu6(x + 3) / 6."""
+        return F.hardswish(inputs[0])
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Clip(Unary):
+    """min(max(x, low), high)."""
+
+    low: float
+    high: float
+
+    def evaluate(self, *inputs: Tensor) -> Tensor:
+        """min(max(x, low), high)."""
+        return inputs[0].clamp(self.low, self.high)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DepthToSpace(Op):
+    """Channels to a block x block patch of positions, in the given order."""
+
+    block: int
+    order: ShuffleOrder = ShuffleOrder.CRD
+
+    def infer(self, *inputs: TensorSpec) -> TensorSpec:
+        """block^2 times fewer channels at block times the scale."""
+        (x,) = inputs
+        if x.channels % self.block**2 or x.scale is None:
+            raise self._fail(f"{x.channels} channels are no multiple of {self.block}x{self.block}")
+        return TensorSpec(self.name, x.channels // self.block**2, x.scale * self.block)
+
+    def evaluate(self, *inputs: Tensor) -> Tensor:
+        """torch's pixel_shuffle; for DCR after reordering the channels."""
+        (x,) = inputs
+        if self.order is ShuffleOrder.DCR:
+            x = x.unflatten(1, (self.block**2, -1)).transpose(1, 2).flatten(1, 2)
+        return F.pixel_shuffle(x, self.block)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ResizeNearest(Op):
+    """Every position repeated factor x factor times."""
+
+    factor: int
+
+    def infer(self, *inputs: TensorSpec) -> TensorSpec:
+        """`factor` times the scale."""
+        (x,) = inputs
+        if x.scale is None:
+            raise self._fail("its input is a constant")
+        return TensorSpec(self.name, x.channels, x.scale * self.factor)
+
+    def evaluate(self, *inputs: Tensor) -> Tensor:
+        """torch's nearest interpolation."""
+        return F.interpolate(inputs[0], scale_factor=float(self.factor), mode="nearest")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Slice(Op):
+    """Channels start..stop-1."""
+
+    start: int
+    stop: int
+
+    def infer(self, *inputs: TensorSpec) -> TensorSpec:
+        """stop - start channels."""
+        (x,) = inputs
+        if not 0 <= self.start < self.stop <= x.channels:
+            raise self._fail(f"channels {self.start}:{self.stop} of {x.channels}")
+        return TensorSpec(self.name, self.stop - self.start, x.scale)
+
+    def evaluate(self, *inputs: Tensor) -> Tensor:
+        """The channels."""
+        return inputs[0][:, self.start : self.stop]
+
+
+VOCABULARY: tuple[type[Op], ...] = (
+    Conv2d,
+    DepthwiseConv2d,
+    Add,
+    Sub,
+    Mul,
+    Concat,
+    Constant,
+    Relu,
+    Relu6,
+    LeakyRelu,
+    Sigmoid,
+    Tanh,
+    HardSwish,
+    Clip,
+    DepthToSpace,
+    ResizeNearest,
+    Slice,
+)
