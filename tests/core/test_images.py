@@ -82,8 +82,11 @@ def test_alpha_is_dropped_not_composited(tmp_path: Path) -> None:
 def test_palette_is_looked_up(tmp_path: Path, transparency: bytes | None) -> None:
     image = Image.fromarray(np.array([[0, 1, 2]], np.uint8)).convert("P")
     image.putpalette([1, 2, 3, 40, 50, 60, 250, 251, 252])
-    options = {} if transparency is None else {"transparency": transparency}
-    image.save(tmp_path / "x.png", **options)
+    if transparency is not None:
+        image.info["transparency"] = transparency
+    image.save(tmp_path / "x.png")
+    with Image.open(tmp_path / "x.png") as saved:
+        assert saved.mode == "P" and saved.info.get("transparency") == transparency
     assert load_rgb(tmp_path / "x.png").tolist() == [[[1, 2, 3], [40, 50, 60], [250, 251, 252]]]
 
 
