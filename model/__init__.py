@@ -1,0 +1,1 @@
+"""edgesr.model."""
