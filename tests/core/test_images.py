@@ -128,7 +128,13 @@ def test_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
     assert "not a regular file" in refused(tmp_path / "x.png")
 
 
-@pytest.mark.parametrize("content", [b"", b"hello, I am text\n", b"GIF89a" + bytes(30)])
+def test_formats_off_the_list_are_refused(tmp_path: Path) -> None:
+    """Pillow would start Ghostscript for an EPS file."""
+    Image.fromarray(PICTURE).save(tmp_path / "x.png", format="GIF")
+    assert "not an image in a known format" in refused(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello, I am text\n"])
 def test_other_content_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.png").write_bytes(content)
     assert "not an image in a known format; give PNG, JPEG, WebP, BMP or TIFF" in refused(tmp_path / "x.png")

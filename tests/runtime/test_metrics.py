@@ -144,6 +144,13 @@ def test_modcrop_refuses_what_is_no_pair(lr_size: tuple[int, int]) -> None:
         modcrop(np.zeros((10, 15, 3), np.uint8), lr_size, 4)
 
 
+def test_modcrop_refuses_a_whole_scale_too_much() -> None:
+    modcrop(np.zeros((11, 15, 3), np.uint8), (2, 3), 4)
+    for size in ((12, 15, 3), (11, 16, 3)):
+        with pytest.raises(ValueError, match="is not x4 of LR 2x3"):
+            modcrop(np.zeros(size, np.uint8), (2, 3), 4)
+
+
 @pytest.mark.parametrize("metric", [psnr_db, psnr_y_db, ssim])
 def test_other_arrays_are_refused(metric: Callable[[Image, Image, int], float]) -> None:
     a, b = noisy_pair()
