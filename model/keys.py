@@ -31,5 +31,5 @@ def require_shapes(architecture: str, state: Mapping[str, Tensor], expected: Map
     problems = [f"{len(keys)} {problem} ({first_few(keys)})" for problem, keys in found.items() if keys]
     if problems:
         raise CheckpointError(
-            f"not a {architecture} checkpoint: keys {'; '.join(problems)}: use weights saved from this architecture"
+            f"not a {architecture} checkpoint: keys {', '.join(problems)}; use weights saved from this architecture"
         )

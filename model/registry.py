@@ -45,9 +45,9 @@ def recognise(state: Mapping[str, Tensor]) -> Architecture:
     for architecture in ARCHITECTURES:
         if architecture.recognises(state):
             return architecture
-    near_misses = "; ".join(_near_miss(architecture, state) for architecture in ARCHITECTURES)
+    near_misses = ", ".join(_near_miss(architecture, state) for architecture in ARCHITECTURES)
     raise CheckpointError(
-        f"no known architecture has these keys ({first_few(state)}); {near_misses}: "
+        f"no known architecture has these keys ({first_few(state)}); {near_misses}; "
         "give weights of a listed architecture, or the model as path/to/file.py:Class"
     )
 
@@ -65,7 +65,7 @@ def find_architecture(name: str) -> Architecture:
         if architecture.name == name:
             return architecture
     known = ", ".join(architecture.name for architecture in ARCHITECTURES)
-    raise CheckpointError(f"no architecture is called {name!r}: choose one of {known}")
+    raise CheckpointError(f"no architecture is called {name!r}; choose one of {known}")
 
 
 def find_bundled(name: str) -> BundledModel:
@@ -74,7 +74,7 @@ def find_bundled(name: str) -> BundledModel:
         if bundled.name == name:
             return bundled
     known = ", ".join(bundled.name for bundled in BUNDLED_MODELS)
-    raise CheckpointError(f"no bundled model is called {name!r}: choose one of {known}, or give a weights file")
+    raise CheckpointError(f"no bundled model is called {name!r}; choose one of {known}, or give a weights file")
 
 
 def load_model(name: str | None = None, weights: Path | None = None) -> SRModel:
@@ -96,7 +96,7 @@ def load_model(name: str | None = None, weights: Path | None = None) -> SRModel:
     except CheckpointError as error:
         raise CheckpointError(f"{weights}: {error}") from error
     if name is not None and name != model.name:
-        raise CheckpointError(f"{weights}: these are {model.name} weights, not {name}: drop the name or give others")
+        raise CheckpointError(f"{weights}: these are {model.name} weights, not {name}; drop the name or give others")
     return model
 
 

@@ -145,7 +145,8 @@ def _vote(state: Mapping[str, Tensor]) -> dict[str, int]:
     names = [match.groups() for match in map(BLOCK_KEY.fullmatch, rows) if match]
     channels = _most_common([rows[f"block_{index}.{rest}"] for index, rest in names], default=32)
     blocks = max((int(index) for index, _ in names), default=5)
-    shuffled = _most_common([rows[key] for key in ("conv_near.weight", "pointwise_conv.weight") if key in rows], 48)
+    beside = {"conv_near.weight": 0, "depthwise_conv.weight": channels, "pointwise_conv.weight": 0}
+    shuffled = _most_common([rows[key] - extra for key, extra in beside.items() if key in rows], default=48)
     first = state.get(SIGNATURE_KEYS[0])
     candidates = [first.shape[1] if first is not None and first.ndim == 4 else 3, 3, 1]
     in_channels = next((c for c in candidates if c > 0 and shuffled > 0 and _is_square_multiple(shuffled, c)), 3)

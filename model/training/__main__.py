@@ -26,9 +26,16 @@ SCALE = 4
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return 0, or 1 after printing a one-line error."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.output.suffix != ".safetensors":
+        parser.error(f"--output {options.output} must end in .safetensors")
     try:
-        _run(options)
+        config = _config(options)
+    except ValueError as error:
+        parser.error(str(error))
+    try:
+        _run(options, config)
     except EdgeSRError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -53,11 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(options: argparse.Namespace) -> None:
-    """Load, train and save."""
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
-    config = TrainConfig(
+def _config(options: argparse.Namespace) -> TrainConfig:
+    """Make the run's config from the options; raise ValueError where they make none."""
+    return TrainConfig(
         steps=options.steps,
         batch=options.batch,
         crop=options.crop,
@@ -66,6 +71,12 @@ def _run(options: argparse.Namespace) -> None:
         max_minutes=options.minutes,
         save_every=options.save_every,
     )
+
+
+def _run(options: argparse.Namespace, config: TrainConfig) -> None:
+    """Load, train and save."""
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
     state = start(SPANV2, config)
     state_path = options.output.with_name(options.output.name + ".state")
     if options.resume:

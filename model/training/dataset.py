@@ -8,13 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from edgesr.errors import ImageError
+from edgesr.images import list_images, load_rgb
 from edgesr.model.training.degradation import crop_to_multiple, downsample
-
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp"})
 
 
 @dataclass(frozen=True)
@@ -26,25 +24,20 @@ class Pair:
 
 
 def load_pairs(folder: Path, scale: int, crop: int) -> tuple[Pair, ...]:
-    """Read every photograph of `folder` by name and degrade it; raise ImageError where none or one too small is found.
+    """Read every photograph of `folder`, by name, and degrade it; `crop` is the side of the LR crops to be taken.
 
-    `crop` is the side of the LR crops that will be taken, in pixels.
+    Raises:
+        ImageError: there are none, one is unreadable, or one is too small for a crop.
+
     """
-    paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)
-    if not paths:
-        raise ImageError(f"{folder}: no photographs ({', '.join(sorted(SUFFIXES))}): name a folder that holds some")
-    return tuple(_load_pair(path, scale, crop) for path in paths)
+    return tuple(_load_pair(path, scale, crop) for path in list_images(folder))
 
 
 def _load_pair(path: Path, scale: int, crop: int) -> Pair:
     """Read and degrade one photograph."""
-    try:
-        with Image.open(path) as image:
-            hr = crop_to_multiple(np.asarray(image.convert("RGB")), scale)
-    except (UnidentifiedImageError, OSError) as error:
-        raise ImageError(f"{path}: not a readable image ({error}): remove or replace it") from error
+    hr = crop_to_multiple(load_rgb(path), scale)
     if min(hr.shape[:2]) < crop * scale:
-        raise ImageError(f"{path}: {hr.shape[1]}x{hr.shape[0]} is smaller than a {crop * scale} pixel crop: remove it")
+        raise ImageError(f"{path} is smaller than a training crop of {crop * scale} pixels; remove it")
     return Pair(downsample(hr, scale), hr)
 
 

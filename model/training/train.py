@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgesr.atomic import write_atomically
-from edgesr.errors import CheckpointError
+from edgesr.errors import CheckpointError, EdgeSRError
 from edgesr.model.training.dataset import Pair, sample_batch
 
 WARMUP_STEPS = 100
@@ -89,7 +89,7 @@ class TrainState:
             self.step, self.elapsed_s = int(content["step"]), float(content["elapsed_s"])
         except Exception as error:  # torch.load documents no closed list of what it raises
             reason = str(error).partition("\n")[0]
-            raise CheckpointError(f"{path}: cannot resume from it ({reason}): start again without --resume") from error
+            raise CheckpointError(f"{path}: cannot resume from it ({reason}); start again without --resume") from error
 
 
 def start(build: Callable[[], nn.Module], config: TrainConfig) -> TrainState:
@@ -116,14 +116,14 @@ def train(
     began = time.monotonic() - state.elapsed_s
     running_loss = running_mse = math.nan
     while (progress := _progress(state, config)) < 1.0:
+        if state.step and state.step % config.save_every == 0:
+            save(state)
         loss, mse = _take_step(state, pairs, scale, config, progress)
         running_loss, running_mse = _smoothed(running_loss, loss), _smoothed(running_mse, mse)
         state.step += 1
         state.elapsed_s = time.monotonic() - began
         if state.step % config.report_every == 0:
             report(_report_line(state, config, running_loss, running_mse))
-        if state.step % config.save_every == 0:
-            save(state)
     save(state)
 
 
@@ -151,7 +151,7 @@ def _take_step(
     mse = F.mse_loss(output, hr)
     loss = mse if progress >= 1 - config.mse_fraction else F.l1_loss(output, hr)
     if not torch.isfinite(loss):
-        raise CheckpointError(f"training diverged at step {state.step}: lower the learning rate and start again")
+        raise EdgeSRError(f"training diverged at step {state.step}; lower the learning rate and start again")
     state.optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]  # torch's own annotation is incomplete
     # The gates multiply, so a rare crop can give a gradient far above the usual 0.1 to 0.5: it must not wreck the run.
