@@ -145,13 +145,18 @@ def _vote(state: Mapping[str, Tensor]) -> dict[str, int]:
     names = [match.groups() for match in map(BLOCK_KEY.fullmatch, rows) if match]
     channels = _most_common([rows[f"block_{index}.{rest}"] for index, rest in names], default=32)
     blocks = max((int(index) for index, _ in names), default=5)
-    beside = {"conv_near.weight": 0, "depthwise_conv.weight": channels, "pointwise_conv.weight": 0}
-    shuffled = _most_common([rows[key] - extra for key, extra in beside.items() if key in rows], default=48)
-    first = state.get(SIGNATURE_KEYS[0])
-    candidates = [first.shape[1] if first is not None and first.ndim == 4 else 3, 3, 1]
-    in_channels = next((c for c in candidates if c > 0 and shuffled > 0 and _is_square_multiple(shuffled, c)), 3)
-    scale = max(1, isqrt(shuffled // in_channels))
+    in_channels, scale = _vote_on_head(state, rows, channels)
     return {"channels": max(1, channels), "blocks": max(2, blocks), "scale": scale, "in_channels": in_channels}
+
+
+def _vote_on_head(state: Mapping[str, Tensor], rows: Mapping[str, int], channels: int) -> tuple[int, int]:
+    """Split the head's in_channels * scale * scale rows into (in_channels, scale), by block 1's input where it fits."""
+    beside = {"conv_near.weight": 0, "depthwise_conv.weight": channels, "pointwise_conv.weight": 0}
+    shuffled = max(1, _most_common([rows[key] - extra for key, extra in beside.items() if key in rows], default=48))
+    first = state.get(SIGNATURE_KEYS[0])
+    inputs = [first.shape[1]] if first is not None and first.ndim == 4 else []
+    in_channels = next((c for c in (*inputs, 3, 1) if c > 0 and _is_square_multiple(shuffled, c)), 3)
+    return in_channels, max(1, isqrt(shuffled // in_channels))
 
 
 def _most_common(readings: list[int], default: int) -> int:

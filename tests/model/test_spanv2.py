@@ -171,6 +171,12 @@ def test_deduce_survives_degenerate_shapes(key: str, shape: tuple[int, ...]) -> 
         deduce(random_state(RELEASED_CONFIG) | {key: torch.zeros(shape)})
 
 
+@pytest.mark.parametrize("key", sorted(RELEASED_KEYS))
+def test_deduce_of_one_key_names_what_is_missing(key: str) -> None:
+    with pytest.raises(CheckpointError, match="missing"):
+        deduce({key: torch.zeros(1, 1, 1, 1)})
+
+
 def test_deduce_of_nothing_names_what_is_missing() -> None:
     with pytest.raises(CheckpointError, match=r"26 missing \(.* and 22 more\)"):
         deduce({})
