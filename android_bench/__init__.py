@@ -1,1 +1,1 @@
-"""edgesr.android_bench."""
+"""Benchmarks on Android phones and emulated devices over adb."""

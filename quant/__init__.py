@@ -1,1 +1,1 @@
-"""edgesr.quant."""
+"""Post-training quantization: calibration, equalization, ranges and integer weights."""

@@ -1,0 +1,1 @@
+"""Folds: exact rewrites of a graph, one file each (docs/writing-a-fold.md)."""
