@@ -69,14 +69,11 @@ def test_a_run_depends_on_its_seed_alone() -> None:
 def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> None:
     state = start(build, CONFIG)
 
-    class Interruption(Exception):
-        pass
-
     def save_once(reached: TrainState) -> None:
         reached.save(tmp_path / "run.state")
-        raise Interruption
+        raise KeyboardInterrupt
 
-    with pytest.raises(Interruption):
+    with pytest.raises(KeyboardInterrupt):
         train(state, one_pair(), 4, CONFIG, save_once, lambda line: None)
     resumed = start(build, CONFIG)
     resumed.load(tmp_path / "run.state")
