@@ -35,8 +35,9 @@ class Architecture:
 class SRModel:
     """A trained network with its contract.
 
-    `module` is in eval mode, float32, on the CPU, and maps (N, C, H, W) to (N, C, scale*H, scale*W), both with values in
-    [0, value_range], for H and W multiples of `size_multiple`. `config` rebuilds the module through its architecture.
+    `module` is in eval mode, float32, on the CPU, and maps (N, C, H, W) to (N, C, scale*H, scale*W), both with values
+    in [0, value_range], for H and W multiples of `size_multiple`. `config` rebuilds the module through its
+    architecture.
     """
 
     name: str

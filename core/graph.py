@@ -25,7 +25,8 @@ Observer = Callable[[str, Tensor], Tensor]
 class Graph:
     """Operators from the tensor `input` to the tensor `output`.
 
-    Raises `ExportError` when a name is assigned twice, read before it is made, or an operator refuses its inputs.
+    Raises `ExportError` when a name is assigned twice, read before it is made, an operator refuses its inputs, or the
+    output does not depend on the image.
     """
 
     name: str
@@ -37,6 +38,8 @@ class Graph:
         """Check single assignment, order and every operator's needs."""
         if self.output not in self.specs:
             raise ExportError(f"graph '{self.name}': output '{self.output}' is made by no operator")
+        if self.specs[self.output].scale is None:
+            raise ExportError(f"graph '{self.name}': output '{self.output}' is a constant, no image")
 
     @cached_property
     def specs(self) -> Mapping[str, TensorSpec]:
@@ -76,7 +79,9 @@ class Graph:
     @property
     def scale(self) -> Fraction:
         """Output height over input height."""
-        return self.specs[self.output].scale or Fraction(1)
+        scale = self.specs[self.output].scale
+        assert scale is not None  # __post_init__ refuses constant outputs
+        return scale
 
     def __iter__(self) -> Iterator[Op]:
         return iter(self.ops)
@@ -107,6 +112,7 @@ class Graph:
 
     def rewritten(self, changes: Mapping[str, Iterable[Op]], output: str | None = None) -> Graph:
         """The graph with each operator named in `changes` replaced by the given ones; unread operators are dropped."""
+        self._require(changes)
         ops = [new for op in self.ops for new in changes.get(op.name, (op,))]
         return replace(self, ops=tuple(ops), output=output or self.output).pruned()
 
@@ -125,6 +131,12 @@ class Graph:
         ops = tuple(op.with_inputs({name: source}) for op in self.ops if op.name != name)
         return replace(self, ops=ops, output=source if self.output == name else self.output).pruned()
 
+    def _require(self, names: Iterable[str]) -> None:
+        """A change to an operator that is not there would be lost without a word."""
+        for name in names:
+            if name not in self._by_name:
+                raise KeyError(f"graph '{self.name}' has no operator '{name}'")
+
     def parameters(self) -> dict[tuple[str, str], Tensor]:
         """Every parameter by (operator, field)."""
         return {(op.name, field): value for op in self.ops for field, value in op.parameters().items()}
@@ -134,6 +146,7 @@ class Graph:
         changes: dict[str, dict[str, Tensor]] = {}
         for (name, field), value in parameters.items():
             changes.setdefault(name, {})[field] = value
+        self._require(changes)
         ops = tuple(op.with_parameters(changes[op.name]) if op.name in changes else op for op in self.ops)
         return replace(self, ops=ops)
 

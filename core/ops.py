@@ -82,11 +82,11 @@ class Op(ABC):
         return {}
 
     def with_parameters(self, parameters: Mapping[str, Tensor]) -> Self:
-        """This operator with some of its tensors exchanged."""
+        """The operator with some of its tensors exchanged."""
         return replace(self, **parameters)  # type: ignore[arg-type]  # field names are checked by replace
 
     def with_inputs(self, renamed: Mapping[str, str]) -> Self:
-        """This operator reading `renamed[x]` wherever it read `x`."""
+        """The operator reading `renamed[x]` wherever it read `x`."""
         return replace(self, inputs=tuple(renamed.get(x, x) for x in self.inputs))
 
     def _fail(self, why: str) -> ExportError:
@@ -95,7 +95,7 @@ class Op(ABC):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Convolution(Op):
-    """What Conv2d and DepthwiseConv2d share: weight (O, I/groups, kh, kw), bias (O,), zero padding, fused activation."""
+    """What Conv2d and DepthwiseConv2d share: weight (O, I/groups, kh, kw), bias (O,), zero padding, activation."""
 
     weight: Tensor
     bias: Tensor | None = None
@@ -103,6 +103,13 @@ class Convolution(Op):
     padding: tuple[int, int] = (0, 0)
     dilation: tuple[int, int] = (1, 1)
     activation: Activation = Activation.NONE
+
+    def __post_init__(self) -> None:
+        """Refuse weights that are no kernels, and geometry that reaches no position."""
+        if self.weight.ndim != 4:
+            raise self._fail(f"weight has {self.weight.ndim} axes, wanted (out, in per group, height, width)")
+        if min(*self.stride, *self.dilation, self.group_count) < 1 or min(self.padding) < 0:
+            raise self._fail("stride, dilation and groups must be at least 1, padding at least 0")
 
     @property
     @abstractmethod
@@ -178,6 +185,12 @@ class DepthwiseConv2d(Convolution):
         """Output channels for each input channel."""
         return self.weight.shape[0] // self.channels
 
+    def infer(self, *inputs: TensorSpec) -> TensorSpec:
+        """The output's spec, when every filter sees one channel."""
+        if self.weight.shape[1] != 1:
+            raise self._fail(f"weight {tuple(self.weight.shape)} sees several channels at once; use Conv2d with groups")
+        return super().infer(*inputs)
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Binary(Op):
@@ -189,6 +202,8 @@ class Binary(Op):
         """The common spec; constants and single channels broadcast."""
         a, b = inputs
         scales = {x.scale for x in inputs if x.scale is not None}
+        if not scales:
+            raise self._fail(f"inputs '{a.name}' and '{b.name}' are both constants")
         if len(scales) != 1:
             raise self._fail(f"inputs '{a.name}' and '{b.name}' differ in size ({a.scale} and {b.scale} of the input)")
         if a.channels != b.channels and 1 not in (a.channels, b.channels):
@@ -335,6 +350,11 @@ class Clip(Unary):
     low: float
     high: float
 
+    def __post_init__(self) -> None:
+        """Refuse bounds that hold no value."""
+        if not self.low <= self.high:
+            raise self._fail(f"its bounds {self.low:g}..{self.high:g} hold no value")
+
     def evaluate(self, *inputs: Tensor) -> Tensor:
         """min(max(x, low), high)."""
         return inputs[0].clamp(self.low, self.high)
@@ -347,18 +367,25 @@ class DepthToSpace(Op):
     block: int
     order: ShuffleOrder = ShuffleOrder.CRD
 
+    def __post_init__(self) -> None:
+        """Refuse blocks of no positions."""
+        if self.block < 1:
+            raise self._fail(f"block {self.block} is not positive")
+
     def infer(self, *inputs: TensorSpec) -> TensorSpec:
         """block^2 times fewer channels at block times the scale."""
         (x,) = inputs
-        if x.channels % self.block**2 or x.scale is None:
+        if x.scale is None:
+            raise self._fail("its input is a constant")
+        if x.channels % self.block**2:
             raise self._fail(f"{x.channels} channels are no multiple of {self.block}x{self.block}")
         return TensorSpec(self.name, x.channels // self.block**2, x.scale * self.block)
 
     def evaluate(self, *inputs: Tensor) -> Tensor:
-        """torch's pixel_shuffle; for DCR after reordering the channels."""
+        """As torch.nn.functional.pixel_shuffle; for DCR after reordering the channels."""
         (x,) = inputs
         if self.order is ShuffleOrder.DCR:
-            x = x.unflatten(1, (self.block**2, -1)).transpose(1, 2).flatten(1, 2)
+            x = torch.unflatten(x, 1, (self.block**2, -1)).transpose(1, 2).flatten(1, 2)
         return F.pixel_shuffle(x, self.block)
 
 
@@ -368,6 +395,11 @@ class ResizeNearest(Op):
 
     factor: int
 
+    def __post_init__(self) -> None:
+        """Refuse to repeat nothing."""
+        if self.factor < 1:
+            raise self._fail(f"factor {self.factor} is not positive")
+
     def infer(self, *inputs: TensorSpec) -> TensorSpec:
         """`factor` times the scale."""
         (x,) = inputs
@@ -376,7 +408,7 @@ class ResizeNearest(Op):
         return TensorSpec(self.name, x.channels, x.scale * self.factor)
 
     def evaluate(self, *inputs: Tensor) -> Tensor:
-        """torch's nearest interpolation."""
+        """As torch.nn.functional.interpolate in mode nearest."""
         return F.interpolate(inputs[0], scale_factor=float(self.factor), mode="nearest")
 
 
@@ -388,7 +420,7 @@ class Slice(Op):
     stop: int
 
     def infer(self, *inputs: TensorSpec) -> TensorSpec:
-        """stop - start channels."""
+        """The channels from start to stop alone."""
         (x,) = inputs
         if not 0 <= self.start < self.stop <= x.channels:
             raise self._fail(f"channels {self.start}:{self.stop} of {x.channels}")

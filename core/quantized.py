@@ -59,6 +59,8 @@ class QuantParams:
     @classmethod
     def from_range(cls, low: float, high: float, bits: int = 8) -> QuantParams:
         """The map whose integers span [low, high], widened to hold zero exactly."""
+        if not -float("inf") < low <= high < float("inf"):
+            raise ValueError(f"range {low}..{high} is not finite and in order")
         low, high = min(low, 0.0), max(high, 0.0)
         scale = as_stored(max((high - low) / ((1 << bits) - 1), 1e-12))
         lowest = -(1 << (bits - 1))
@@ -81,6 +83,13 @@ class QuantizedWeight:
     values: Tensor
     scales: Tensor
     bias: Tensor
+
+    def __post_init__(self) -> None:
+        """Refuse scales and biases that are not one for each output channel."""
+        rows = self.values.shape[:1]
+        if self.scales.shape != rows or self.bias.shape != rows:
+            shapes = f"scales {tuple(self.scales.shape)}, bias {tuple(self.bias.shape)}"
+            raise ValueError(f"{shapes} do not fit weight {tuple(self.values.shape)}: one for each output channel")
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +130,8 @@ class QuantizedGraph:
             return op
         w, input_scale = self.weights[op.name], self.activations[op.inputs[0]].scale
         scales = w.scales.double()
-        return replace(op, weight=w.values.double() * scales[:, None, None, None], bias=w.bias.double() * scales * input_scale)
+        weight = w.values.double() * scales[:, None, None, None]
+        return replace(op, weight=weight, bias=w.bias.double() * scales * input_scale)
 
     def execute(self, x: Tensor) -> Tensor:
         """The output's reals for the real image `x` (N, C, H, W), all tensors rounded to their integers."""

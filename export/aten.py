@@ -108,10 +108,10 @@ class NodeReader:
         if isinstance(value, str):
             return value
         if isinstance(value, (int, float)):
-            value = torch.tensor([value])
+            value = torch.tensor([value], dtype=torch.float64)  # as float32, 0.1 would already be rounded
         if not isinstance(value, Tensor):
             raise self.fail("it reads an image size or a list")
-        if value.numel() not in (1, value.shape[-3] if value.ndim >= 3 else 1):
+        if value.ndim > 4 or value.numel() not in (1, value.shape[-3] if value.ndim >= 3 else 1):
             raise self.fail(f"a constant of shape {tuple(value.shape)}; only one value per channel can be exported")
         return self.add(Constant(name=f"{self.name}.constant_{position}", inputs=(), value=value.double().flatten()))
 
@@ -124,8 +124,6 @@ def _convolution(reader: NodeReader) -> str:
     assert weight is not None
     if reader.arguments[6]:
         raise reader.fail("transposed convolution; use a convolution followed by PixelShuffle")
-    if weight.ndim != 4:
-        raise reader.fail(f"a convolution over {weight.ndim - 2} axes; only two-dimensional ones can be exported")
     stride, padding, dilation = (reader.integers(i) for i in (3, 4, 5))
     groups = reader.number(8, 1)
     if groups > 1 and weight.shape[1] == 1:
@@ -212,6 +210,19 @@ def _split(reader: NodeReader) -> tuple[str, ...]:
     )
 
 
+def _slice(reader: NodeReader) -> str:
+    _, axis, start, stop, step = reader.arguments
+    if axis not in (1, -3) or step != 1:
+        raise reader.fail(f"takes every {step} of axis {axis}; only runs of channels (axis 1) can be taken")
+    source = reader.node.args[0]
+    assert isinstance(source, fx.Node)
+    bounds = slice(
+        None if start is None else int(reader.number(2, 0)), None if stop is None else int(reader.number(3, 0))
+    )
+    first, last, _ = bounds.indices(source.meta["val"].shape[1])
+    return reader.add(Slice(name=reader.name, inputs=(reader.tensor(0),), start=first, stop=last))
+
+
 HANDLERS: dict[str, Handler] = {
     "aten.convolution.default": _convolution,
     "aten.relu.default": _unary(Relu),
@@ -229,6 +240,7 @@ HANDLERS: dict[str, Handler] = {
     "aten.pixel_shuffle.default": _pixel_shuffle,
     "aten.upsample_nearest2d.vec": _resize_nearest,
     "aten.split_with_sizes.default": _split,
+    "aten.slice.Tensor": _slice,
 }
 
 ALIASES: dict[str, bool] = {
@@ -236,10 +248,11 @@ ALIASES: dict[str, bool] = {
     "aten.alias.default": True,
     "aten.detach.default": True,
     "aten.sym_size.int": False,
+    "aten._assert_tensor_metadata.default": False,
     "getitem": True,
     "mul": False,
     "add": False,
     "sub": False,
     "floordiv": False,
 }
-"""Nodes that compute nothing of the image: True hands their input on, False is arithmetic on sizes."""
+"""Nodes that compute nothing of the image: True hands their input on, False is arithmetic on sizes or a check."""

@@ -20,7 +20,7 @@ POSITIONS_PER_TENSOR = 120_000
 
 @dataclass(frozen=True, eq=False)
 class TensorStatistics:
-    """Sampled values (K, C) of one tensor, and the extremes (C,) over every position of every image."""
+    """Sampled values (C, K) of one tensor, and the extremes (C,) over every position of every image."""
 
     samples: Tensor
     lowest: Tensor
@@ -28,7 +28,7 @@ class TensorStatistics:
 
     def scaled(self, factors: Tensor) -> TensorStatistics:
         """The statistics of the tensor with its channels multiplied by positive `factors` (C,)."""
-        return TensorStatistics(self.samples * factors, self.lowest * factors, self.highest * factors)
+        return TensorStatistics(self.samples * factors[:, None], self.lowest * factors, self.highest * factors)
 
 
 Calibration = Mapping[str, TensorStatistics]
@@ -50,7 +50,7 @@ def calibrate(graph: Graph, images: Sequence[np.ndarray], progress: Progress = s
             graph.execute(to_tensor(image), collector.observe)
     progress("calibrating", len(images), len(images))
     constants = {op.name: op.value.float() for op in graph if isinstance(op, Constant)}
-    fixed = {name: TensorStatistics(value[None], value, value) for name, value in constants.items()}
+    fixed = {name: TensorStatistics(value[:, None], value, value) for name, value in constants.items()}
     return collector.statistics() | fixed
 
 
@@ -78,12 +78,12 @@ class _Collector:
         self.lowest[name] = torch.minimum(self.lowest.get(name, low), low)
         self.highest[name] = torch.maximum(self.highest.get(name, high), high)
         chosen = torch.randint(values.shape[1], (min(self.positions, values.shape[1]),), generator=self.generator)
-        self.samples.setdefault(name, []).append(values[:, chosen].T)
+        self.samples.setdefault(name, []).append(values[:, chosen])
         return x
 
     def statistics(self) -> dict[str, TensorStatistics]:
         """All that was gathered."""
         return {
-            name: TensorStatistics(torch.cat(parts), self.lowest[name], self.highest[name])
+            name: TensorStatistics(torch.cat(parts, 1), self.lowest[name], self.highest[name])
             for name, parts in self.samples.items()
         }

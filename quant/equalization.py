@@ -46,7 +46,11 @@ def apply_scales(graph: Graph, log_scales: LogScales) -> Graph:
     for op in graph:
         if isinstance(op, Convolution):
             out, into = torch.exp(-log_scales[op.name].double()), torch.exp(log_scales[op.inputs[0]].double())
-            fan_in = into.repeat_interleave(op.weight.shape[0] // op.channels)[:, None] if isinstance(op, DepthwiseConv2d) else into
+            fan_in = (
+                into.repeat_interleave(op.weight.shape[0] // op.channels)[:, None]
+                if isinstance(op, DepthwiseConv2d)
+                else into
+            )
             weight = op.weight * out[:, None, None, None] * fan_in[..., :, None, None]
             op = replace(op, weight=weight, bias=None if op.bias is None else op.bias * out)
         ops.append(op)
@@ -55,7 +59,8 @@ def apply_scales(graph: Graph, log_scales: LogScales) -> Graph:
 
 def choose_scales(graph: Graph, calibration: Calibration, alpha: float) -> LogScales:
     """Log scales for every tensor from its channels' ranges."""
-    free = _free_groups(graph)
+    fixed = _fixed_tensors(graph)
+    free = _free_groups(graph, fixed)
     log_ranges = {name: _log_range(calibration[name].samples) for name in graph.specs}
     zeros = {name: torch.zeros(spec.channels, dtype=torch.float64) for name, spec in graph.specs.items()}
     scales = dict(zeros)
@@ -64,9 +69,10 @@ def choose_scales(graph: Graph, calibration: Calibration, alpha: float) -> LogSc
         for name in group:
             scales[name] = wanted.clamp(-MAX_LOG_SCALE, MAX_LOG_SCALE)
     for op in graph:
-        if isinstance(op, Mul) and op.name not in _fixed_tensors(graph):
+        if isinstance(op, Mul) and op.name not in fixed:
             gate = _gate(graph, op)
-            other = next(x for x in op.inputs if x != gate)
+            assert gate is not None  # a product without a gate is fixed
+            (other,) = (x for x in op.inputs if x != gate)
             scales[gate] = scales[op.name] - scales[other]
         elif isinstance(op, Concat):
             scales[op.name] = torch.cat([scales[x] for x in op.inputs])
@@ -74,8 +80,9 @@ def choose_scales(graph: Graph, calibration: Calibration, alpha: float) -> LogSc
 
 
 def _log_range(samples: Tensor) -> Tensor:
-    """log of each channel's range, relative to their mean; channels that never move count as average."""
-    reach = torch.quantile(samples.abs().double()[: 1 << 18], RANGE_QUANTILE, dim=0)
+    """Log of each channel's range, relative to their mean; channels that never move count as average."""
+    beyond = max(1, round((1 - RANGE_QUANTILE) * samples.shape[1]))
+    reach = torch.topk(samples.abs(), beyond, dim=1).values[:, -1].double()
     alive = reach > 1e-6 * reach.max().clamp_min(1e-30)
     logs = torch.where(alive, reach.clamp_min(1e-30), torch.ones_like(reach)).log()
     mean = logs[alive].mean() if bool(alive.any()) else torch.zeros(())
@@ -120,10 +127,11 @@ def _fixed_tensors(graph: Graph) -> set[str]:
     return fixed
 
 
-def _free_groups(graph: Graph) -> list[list[str]]:
+def _free_groups(graph: Graph, fixed: set[str]) -> list[list[str]]:
     """Sets of tensors that share one scale and may choose it; gates and concats follow from others."""
-    fixed = _fixed_tensors(graph)
-    follows = {g for op in graph if isinstance(op, Mul) and (g := _gate(graph, op))} | {op.name for op in graph if isinstance(op, Concat)}
+    follows = {g for op in graph if isinstance(op, Mul) and (g := _gate(graph, op))} | {
+        op.name for op in graph if isinstance(op, Concat)
+    }
     groups = {name: {name} for name in graph.specs if name not in fixed | follows}
     for op in graph:
         if isinstance(op, (Add, Sub, Relu)) and op.name in groups:

@@ -16,7 +16,9 @@ INT32_LIMIT = 2**31 - 1
 
 def quantize_weights(graph: Graph, activations: Mapping[str, QuantParams]) -> dict[str, QuantizedWeight]:
     """Integers for every convolution of the graph."""
-    return {op.name: quantize_weight(op, activations[op.inputs[0]].scale) for op in graph if isinstance(op, Convolution)}
+    return {
+        op.name: quantize_weight(op, activations[op.inputs[0]].scale) for op in graph if isinstance(op, Convolution)
+    }
 
 
 def quantize_weight(op: Convolution, input_scale: float) -> QuantizedWeight:

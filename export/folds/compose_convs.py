@@ -23,12 +23,16 @@ from edgesr.ops import Activation, Conv2d, Convolution, Op
 
 
 class ComposeConvs(Fold):
-    """A convolution pair, one of them 1x1, to one convolution, when MACs grow at most `max_growth` times."""
+    """A convolution pair, one of them 1x1, to one convolution, when MACs grow at most `max_growth` times.
+
+    `seconds` names the second convolutions of the pairs to compose, None all of them.
+    """
 
     name = "compose-convs"
 
-    def __init__(self, max_growth: float = 1.0) -> None:
+    def __init__(self, max_growth: float = 1.0, seconds: frozenset[str] | None = None) -> None:
         self.max_growth = max_growth
+        self.seconds = seconds
 
     def considers(self, op: Op) -> bool:
         """The second convolution of a pair; whether there is a first one is for `refuses`."""
@@ -37,6 +41,8 @@ class ComposeConvs(Fold):
     def refuses(self, graph: Graph, op: Op) -> str | None:
         """No pair, a nonlinearity or another reader between, neither 1x1, a bias meeting padding, or too costly."""
         assert isinstance(op, Convolution)
+        if self.seconds is not None and op.name not in self.seconds:
+            return "not among the pairs asked for"
         first = graph.producer(op.inputs[0])
         if not isinstance(first, Convolution):
             return f"'{op.inputs[0]}' is no convolution"
@@ -49,7 +55,7 @@ class ComposeConvs(Fold):
                 return f"neither '{first.name}' nor '{op.name}' is a 1x1 convolution"
             if first.bias is not None and op.padding != (0, 0):
                 return f"the bias of '{first.name}' meets the zero padding of '{op.name}'"
-        growth = composed(first, op).macs_per_position() / (first.macs_per_position() + op.macs_per_position())
+        growth = growth_of(graph, first, op)
         if growth > self.max_growth:
             return f"multiplications would grow {growth:.2f} times, more than {self.max_growth:g}"
         return None
@@ -59,6 +65,13 @@ class ComposeConvs(Fold):
         first = graph.producer(op.inputs[0])
         assert isinstance(first, Convolution) and isinstance(op, Convolution)
         return graph.rewritten({op.name: (composed(first, op),)})
+
+
+def growth_of(graph: Graph, first: Convolution, second: Convolution) -> float:
+    """MACs of the composed convolution over those of the pair, whose outputs may differ in size."""
+    area = [(graph.specs[op.name].scale or 1) ** 2 for op in (first, second)]
+    before = first.macs_per_position() * area[0] + second.macs_per_position() * area[1]
+    return float(composed(first, second).macs_per_position() * area[1] / before)
 
 
 def is_pointwise(op: Convolution) -> bool:

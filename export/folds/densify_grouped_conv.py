@@ -25,8 +25,8 @@ class DensifyGroupedConv(Fold):
     name = "densify-grouped-conv"
 
     def considers(self, op: Op) -> bool:
-        """Convolutions of more than one group."""
-        return isinstance(op, Convolution) and op.group_count > 1
+        """Convolutions of more than one group, and depthwise ones even of one channel."""
+        return isinstance(op, DepthwiseConv2d) or (isinstance(op, Convolution) and op.group_count > 1)
 
     def refuses(self, graph: Graph, op: Op) -> str | None:
         """A plain depthwise convolution is native; a wide one would grow too much."""

@@ -20,6 +20,7 @@ class Exactness(enum.Enum):
 
     EXACT = "exact, border included"
     INSIDE = "exact inside, the border differs"
+    ON_IMAGE_GRID = "exact once the output is quantized to the image's 8-bit grid"
 
 
 @dataclass(frozen=True)

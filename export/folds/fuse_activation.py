@@ -14,7 +14,7 @@ from edgesr.export.folds.fold import Fold
 from edgesr.graph import Graph
 from edgesr.ops import Activation, Binary, Convolution, Op, Relu, Relu6
 
-FUSED = {Relu: Activation.RELU, Relu6: Activation.RELU6}
+FUSED: dict[type[Op], Activation] = {Relu: Activation.RELU, Relu6: Activation.RELU6}
 
 
 class FuseActivation(Fold):

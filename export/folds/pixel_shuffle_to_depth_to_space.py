@@ -1,7 +1,7 @@
 """PixelShuffle in the channel order of TFLite's DEPTH_TO_SPACE, by permuting rows of the convolutions before it.
 
-PyTorch's PixelShuffle with block r reads output channel c at offset (i, j) from input channel c*r*r + i*r + j (CRD), TFLite
-and ONNX's default from (i*r + j)*C + c (DCR). With pi[(i*r + j)*C + c] = c*r*r + i*r + j,
+PyTorch's PixelShuffle with block r reads output channel c at offset (i, j) from input channel c*r*r + i*r + j (CRD),
+TFLite and ONNX's default from (i*r + j)*C + c (DCR). With pi[(i*r + j)*C + c] = c*r*r + i*r + j,
 
     CRD(y) = DCR(y[pi]),      (W x + b)[pi] = W[pi] x + b[pi]
 

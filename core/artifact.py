@@ -1,0 +1,194 @@
+"""What an export leaves behind: artifacts, their I/O contract, and the manifest that vouches for them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from edgesr.atomic import write_atomically
+from edgesr.errors import ArtifactError
+from edgesr.target import IODtype, Layout, Target, find_target
+
+MANIFEST_NAME = "manifest.json"
+MANIFEST_VERSION = 1
+IMAGE_LEVELS = 255
+INT8_ZERO = 128
+
+
+@dataclass(frozen=True)
+class IOContract:
+    """How an image goes into an artifact and comes out.
+
+    Integer images are bytes (int8: the byte minus 128, that is XOR 0x80) and stand for value_range * byte / 255; the
+    scale and zero points that a deployer needs follow from that. `sizes` are the input sizes (H, W) that the file
+    was written for; `any_size` says that it also runs at others (after a resize, in TFLite).
+    """
+
+    dtype: IODtype
+    layout: Layout
+    channels: int
+    upscale: int
+    value_range: float
+    sizes: tuple[tuple[int, int], ...]
+    any_size: bool
+    size_multiple: int = 1
+
+    def accepts(self, height: int, width: int) -> str | None:
+        """Why an input of that size is refused; None when it is accepted."""
+        if height % self.size_multiple or width % self.size_multiple:
+            return f"{height}x{width} is no multiple of {self.size_multiple}"
+        if not self.any_size and (height, width) not in self.sizes:
+            known = ", ".join(f"{h}x{w}" for h, w in self.sizes)
+            return f"{height}x{width} is not a size of this artifact ({known})"
+        return None
+
+    def encode(self, image: np.ndarray) -> np.ndarray:
+        """The file's input for a float image (N, H, W, C) in [0, value_range]."""
+        if self.dtype is IODtype.FLOAT32:
+            data = image.astype(np.float32)
+        else:
+            levels = np.clip(np.rint(image * (IMAGE_LEVELS / self.value_range)), 0, IMAGE_LEVELS)
+            data = levels.astype(np.uint8) if self.dtype is IODtype.UINT8 else (levels - INT8_ZERO).astype(np.int8)
+        return np.ascontiguousarray(data.transpose(0, 3, 1, 2) if self.layout is Layout.NCHW else data)
+
+    def decode(self, data: np.ndarray) -> np.ndarray:
+        """The float image (N, H, W, C) for the file's output."""
+        image = data.transpose(0, 2, 3, 1) if self.layout is Layout.NCHW else data
+        if self.dtype is IODtype.FLOAT32:
+            return np.ascontiguousarray(image, dtype=np.float32)
+        levels = image.astype(np.float32) + (INT8_ZERO if self.dtype is IODtype.INT8 else 0)
+        return levels * np.float32(self.value_range / IMAGE_LEVELS)
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values; scale and zero point are written out for deployers."""
+        plain = dataclasses.asdict(self) | {"dtype": self.dtype.value, "layout": self.layout.value}
+        if self.dtype is not IODtype.FLOAT32:
+            plain["scale"] = self.value_range / IMAGE_LEVELS
+            plain["zero_point"] = -INT8_ZERO if self.dtype is IODtype.INT8 else 0
+        return plain
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, object]) -> IOContract:
+        """The contract that `to_json` wrote."""
+        known = {f.name: plain[f.name] for f in dataclasses.fields(cls)}
+        sizes = known["sizes"]
+        assert isinstance(sizes, (list, tuple))
+        known |= {
+            "dtype": IODtype(known["dtype"]),
+            "layout": Layout(known["layout"]),
+            "sizes": tuple(map(tuple, sizes)),
+        }
+        return cls(**known)  # type: ignore[arg-type]  # names and kinds were checked above
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One exported file: its target, hash and contract, the files that prove it, and what was recorded about it.
+
+    Paths are relative to the manifest's folder. `reference` holds the PyTorch network's weights, `graph` the graph that
+    the file was emitted from.
+    """
+
+    file: str
+    target: str
+    sha256: str
+    size_bytes: int
+    contract: IOContract
+    reference: str
+    graph: str
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+    def find_target(self) -> Target:
+        """The target; raises `ArtifactError` when this version of edgesr has none of that name."""
+        target = find_target(self.target)
+        if target is None:
+            raise ArtifactError(f"{self.file}: target '{self.target}' is unknown to this version of edgesr; upgrade it")
+        return target
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)} | {"contract": self.contract.to_json()}
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, object]) -> Artifact:
+        """The artifact that `to_json` wrote."""
+        known = {f.name: plain[f.name] for f in dataclasses.fields(cls)}
+        contract = known["contract"]
+        assert isinstance(contract, dict)
+        return cls(**(known | {"contract": IOContract.from_json(contract)}))  # type: ignore[arg-type]  # as above
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The artifacts of one folder."""
+
+    folder: Path
+    artifacts: tuple[Artifact, ...] = ()
+
+    def find(self, file: str) -> Artifact:
+        """The artifact of that file name; raises `ArtifactError` where the manifest has none."""
+        for artifact in self.artifacts:
+            if artifact.file == file:
+                return artifact
+        raise ArtifactError(
+            f"{self.folder / file} is not in {self.folder / MANIFEST_NAME}; export it with edgesr export"
+        )
+
+    def with_artifact(self, artifact: Artifact) -> Manifest:
+        """The manifest with an artifact added, or exchanged for the one of the same file."""
+        others = tuple(a for a in self.artifacts if a.file != artifact.file)
+        return dataclasses.replace(self, artifacts=(*others, artifact))
+
+    def check(self, artifact: Artifact) -> Path:
+        """The artifact's path, after comparing its bytes with the manifest; raises `ArtifactError` on a difference."""
+        path = self.folder / artifact.file
+        if not path.is_file():
+            raise ArtifactError(f"{path} is missing, its manifest lists it; export it again")
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        if found != artifact.sha256:
+            raise ArtifactError(
+                f"{path} was changed after its export: sha256 {found[:12]}, the manifest says {artifact.sha256[:12]}; "
+                "export it again"
+            )
+        return path
+
+    def save(self) -> None:
+        """Write manifest.json whole or not at all."""
+        plain = {"manifest_version": MANIFEST_VERSION, "artifacts": [a.to_json() for a in self.artifacts]}
+        with write_atomically(self.folder / MANIFEST_NAME) as temporary:
+            temporary.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
+
+
+def load_manifest(folder: Path) -> Manifest:
+    """The manifest of a folder; raises `ArtifactError` where there is none or it cannot be read."""
+    path = folder / MANIFEST_NAME
+    if not path.is_file():
+        raise ArtifactError(f"{path} does not exist; give a folder, or a file in a folder, that edgesr export wrote")
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        version = plain["manifest_version"]
+        artifacts = tuple(Artifact.from_json(a) for a in plain["artifacts"]) if version == MANIFEST_VERSION else ()
+    except (ValueError, KeyError, TypeError, AssertionError, OSError) as error:
+        raise ArtifactError(f"{path} is no edgesr manifest ({type(error).__name__}: {error}); export again") from error
+    if version != MANIFEST_VERSION:
+        raise ArtifactError(f"{path} has version {version}, this edgesr reads {MANIFEST_VERSION}; export again")
+    return Manifest(folder, artifacts)
+
+
+def locate(path: Path) -> tuple[Manifest, tuple[Artifact, ...]]:
+    """The manifest for an export folder or one artifact in it, and the artifacts meant."""
+    if path.is_dir():
+        manifest = load_manifest(path)
+        if not manifest.artifacts:
+            raise ArtifactError(f"{path / MANIFEST_NAME} lists no artifact; export one with edgesr export")
+        return manifest, manifest.artifacts
+    if not path.exists():
+        raise ArtifactError(f"{path} does not exist; give a folder or an artifact that edgesr export wrote")
+    manifest = load_manifest(path.parent)
+    return manifest, (manifest.find(path.name),)

@@ -1,0 +1,92 @@
+"""What can be exported: one literal table of targets, named <format>-<precision>."""
+
+from __future__ import annotations
+
+import difflib
+import enum
+from dataclasses import dataclass
+
+
+class Format(enum.Enum):
+    """The file format; the value is the file's suffix."""
+
+    TFLITE = "tflite"
+    ONNX = "onnx"
+
+
+class Precision(enum.Enum):
+    """How weights are stored and arithmetic is done."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
+
+
+class IODtype(enum.Enum):
+    """The type of the image that goes in and comes out."""
+
+    FLOAT32 = "float32"
+    INT8 = "int8"
+    UINT8 = "uint8"
+
+
+class Layout(enum.Enum):
+    """The order of the image's axes."""
+
+    NHWC = "nhwc"
+    NCHW = "nchw"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A format and precision with its defaults and what they may be changed to."""
+
+    name: str
+    format: Format
+    precision: Precision
+    io: tuple[IODtype, ...]
+    layouts: tuple[Layout, ...]
+    runners: tuple[str, ...]
+    summary: str
+
+    @property
+    def default_io(self) -> IODtype:
+        """The image type without an option."""
+        return self.io[0]
+
+    @property
+    def default_layout(self) -> Layout:
+        """The axis order without an option."""
+        return self.layouts[0]
+
+
+_FLOAT = (IODtype.FLOAT32,)
+_TFLITE = (Layout.NHWC,)
+_ONNX = (Layout.NCHW, Layout.NHWC)
+_LITERT = ("litert-xnnpack", "litert-reference")
+_ORT = ("onnxruntime",)
+
+TARGETS: tuple[Target, ...] = (
+    Target("tflite-fp32", Format.TFLITE, Precision.FP32, _FLOAT, _TFLITE, _LITERT, "float weights and arithmetic"),
+    Target("tflite-fp16", Format.TFLITE, Precision.FP16, _FLOAT, _TFLITE, _LITERT, "half-size weights, float math"),
+    Target(
+        "tflite-int8", Format.TFLITE, Precision.INT8, (IODtype.INT8, IODtype.UINT8, IODtype.FLOAT32), _TFLITE, _LITERT,
+        "8-bit integers throughout; the bytes of int8 I/O are the image XOR 0x80",
+    ),
+    Target("onnx-fp32", Format.ONNX, Precision.FP32, _FLOAT, _ONNX, _ORT, "float weights and arithmetic"),
+    Target("onnx-fp16", Format.ONNX, Precision.FP16, _FLOAT, _ONNX, _ORT, "half weights and arithmetic, float image"),
+    Target(
+        "onnx-int8", Format.ONNX, Precision.INT8, (IODtype.UINT8, IODtype.INT8, IODtype.FLOAT32),
+        (Layout.NHWC, Layout.NCHW), _ORT, "8-bit integers as QuantizeLinear/DequantizeLinear pairs (QDQ)",
+    ),
+)  # fmt: skip
+
+
+def find_target(name: str) -> Target | None:
+    """The target of that name, None where there is none."""
+    return next((target for target in TARGETS if target.name == name), None)
+
+
+def near_targets(name: str) -> list[str]:
+    """The names most like `name`, at most three."""
+    return difflib.get_close_matches(name, [target.name for target in TARGETS], n=3, cutoff=0.3)

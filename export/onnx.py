@@ -1,0 +1,110 @@
+"""A graph as an ONNX file: FP32, FP16 with a float image, or INT8 as QDQ; NCHW inside, NCHW or NHWC at the edges.
+
+Height, width and batch are free unless a size is given. FP16 holds half weights and arithmetic between one Cast at each
+edge. INT8 follows onnxruntime's QDQ form: activations unsigned (their zero points are the graph's plus 128), weights
+signed per channel, biases int32; the integer tensors carry the graph's tensor names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import onnx
+from onnx import TensorProto, helper
+
+from edgesr.errors import ExportError
+from edgesr.export.onnx_ops import EMITTERS, Emission
+from edgesr.graph import Graph
+from edgesr.quantized import QuantizedGraph
+from edgesr.target import IODtype, Layout, Precision
+
+OPSET = 17
+INPUT_NAME, OUTPUT_NAME = "image", "output"
+TO_NCHW, TO_NHWC = [0, 3, 1, 2], [0, 2, 3, 1]
+ELEMENT_TYPES = {
+    IODtype.FLOAT32: TensorProto.FLOAT,
+    IODtype.UINT8: TensorProto.UINT8,
+    IODtype.INT8: TensorProto.INT8,
+}
+
+
+def emit_onnx(
+    network: Graph | QuantizedGraph,
+    precision: Precision,
+    io: IODtype,
+    layout: Layout,
+    size: tuple[int, int] | None,
+    contract: Mapping[str, object],
+) -> bytes:
+    """The bytes of a checked ONNX file for one input size (H, W), or for any where `size` is None.
+
+    `contract` is stored as JSON in the file's metadata. Raises `ExportError` when an operator has no ONNX form.
+    """
+    if (precision is Precision.INT8) != isinstance(network, QuantizedGraph):
+        raise ExportError(
+            f"ONNX {precision.value} needs a {'quantized' if precision is Precision.INT8 else 'float'} graph"
+        )
+    emission = Emission(network, precision, output_is_signed=io is IODtype.INT8)
+    graph = emission.graph
+    _open(emission, io, layout)
+    for op in graph:
+        emitter = EMITTERS.get(type(op))
+        if emitter is None:
+            raise ExportError(f"{type(op).__name__} '{op.name}' has no ONNX form")
+        emitter(emission, op)
+    _close(emission, io, layout)
+    model = helper.make_model(
+        helper.make_graph(
+            emission.nodes, graph.name,
+            [_edge(INPUT_NAME, io, layout, graph.input.channels, 1, size)],
+            [_edge(OUTPUT_NAME, io, layout, graph.specs[graph.output].channels, graph.scale, size)],
+            emission.initializers,
+        ),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=helper.find_min_ir_version_for([helper.make_opsetid("", OPSET)]),
+        producer_name="edgesr",
+    )  # fmt: skip
+    helper.set_model_props(model, {"edgesr": json.dumps(contract, sort_keys=True)})
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _edge(
+    name: str, io: IODtype, layout: Layout, channels: int, scale: object, size: tuple[int, int] | None
+) -> onnx.ValueInfoProto:
+    factor = int(scale)  # type: ignore[call-overload]  # int or Fraction
+    free = ["height", "width"] if name == INPUT_NAME else ["output_height", "output_width"]
+    spatial: list[int | str] = list(free) if size is None else [n * factor for n in size]
+    batch: int | str = "batch" if size is None else 1
+    shape = [batch, channels, *spatial] if layout is Layout.NCHW else [batch, *spatial, channels]
+    return helper.make_tensor_value_info(name, ELEMENT_TYPES[io], shape)
+
+
+def _open(emission: Emission, io: IODtype, layout: Layout) -> None:
+    """Nodes from the file's image to the graph's input."""
+    value, tensor = INPUT_NAME, emission.graph.input.name
+    if layout is Layout.NHWC:
+        value = emission.node("Transpose", [value], f"{tensor}.nchw", perm=TO_NCHW)
+    if emission.precision is Precision.FP16:
+        value = emission.node("Cast", [value], f"{tensor}.fp16", to=TensorProto.FLOAT16)
+    if emission.quantized is not None:
+        if io is IODtype.FLOAT32:
+            value = emission.quantize(value, tensor, tensor)
+        value = emission.dequantize(value, tensor, signed=io is IODtype.INT8)
+    emission.values[tensor] = value
+
+
+def _close(emission: Emission, io: IODtype, layout: Layout) -> None:
+    """Nodes from the graph's output to the file's image; the last one is renamed to be it."""
+    tensor = emission.graph.output
+    if emission.quantized is not None and io is not IODtype.FLOAT32:
+        value = emission.integers[tensor]
+        emission.drop_dequantize(tensor)
+    else:
+        value = emission.values[tensor]
+    if emission.precision is Precision.FP16:
+        value = emission.node("Cast", [value], f"{tensor}.fp32", to=TensorProto.FLOAT)
+    if layout is Layout.NHWC:
+        value = emission.node("Transpose", [value], f"{tensor}.nhwc", perm=TO_NHWC)
+    emission.rename(value, OUTPUT_NAME)

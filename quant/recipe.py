@@ -1,0 +1,72 @@
+"""Recipes for post-training quantization, and the one function that runs them.
+
+A recipe turns a folded float graph and calibration images into a `QuantizedGraph`. Its stages are separate modules:
+quality folds, calibration, equalization, ranges, weight rounding. A deeper recipe adds stages between or after them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from edgesr.export.pipeline import FoldRecord
+from edgesr.graph import Graph
+from edgesr.progress import Progress, silent
+from edgesr.quant.calibration import calibrate
+from edgesr.quant.equalization import equalize
+from edgesr.quant.quality_folds import compose_sensitive
+from edgesr.quant.ranges import RangeRule, choose_ranges
+from edgesr.quant.weights import quantize_weights
+from edgesr.quantized import QuantizedGraph
+
+IMAGE_ROUNDING_DB = 10 * math.log10(12 * 255**2)
+"""PSNR of an image rounded to 8 bits: uniform rounding has variance step^2 / 12, 58.9 dB below a peak of 255 steps."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How ranges are chosen, how far channels are equalized, and which sensitive tensors are folded away.
+
+    `equalization` is the exponent alpha (0: none). A tensor is sensitive, and folded away, when quantizing it alone
+    brings the output below `sensitive_below_db` (0: fold nothing away): by default when its rounding does more harm
+    than the rounding of the 8-bit output image itself.
+    """
+
+    name: str
+    ranges: RangeRule = field(default_factory=RangeRule)
+    equalization: float = 0.5
+    sensitive_below_db: float = IMAGE_ROUNDING_DB
+
+
+RECIPES: tuple[Recipe, ...] = (Recipe("fast"),)
+
+
+@dataclass(frozen=True, eq=False)
+class Quantization:
+    """A quantized graph and how it came about."""
+
+    network: QuantizedGraph
+    recipe: Recipe
+    folds: tuple[FoldRecord, ...]
+    calibration_images: int
+
+
+def quantize(graph: Graph, images: Sequence[np.ndarray], recipe: Recipe, progress: Progress = silent) -> Quantization:
+    """Quantize a folded float graph after training, with uint8 RGB calibration images (H, W, 3).
+
+    Raises `CalibrationError` where the images give no usable ranges.
+    """
+    calibration = calibrate(graph, images, progress)
+    folds: list[FoldRecord] = []
+    if recipe.sensitive_below_db > 0:
+        graph, folds = compose_sensitive(graph, images, calibration, recipe.ranges, recipe.sensitive_below_db, progress)
+        if folds:
+            calibration = calibrate(graph, images, progress)
+    if recipe.equalization > 0:
+        graph, calibration = equalize(graph, calibration, recipe.equalization)
+    activations = choose_ranges(graph, calibration, recipe.ranges)
+    network = QuantizedGraph(graph, activations, quantize_weights(graph, activations))
+    return Quantization(network, recipe, tuple(folds), len(images))

@@ -1,0 +1,90 @@
+"""ONNX Runtime on the host's CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+from edgesr.artifact import IOContract
+from edgesr.errors import ArtifactError
+from edgesr.target import Layout
+
+ERRORS_ONLY = 3
+UNSIGNED_OFFSET = 128
+IMAGE_AXES = 4
+OUTPUT_NAME = "output"
+
+
+class OrtRunner:
+    """An ONNX file in ONNX Runtime.
+
+    INT8 runs with `session.x64quantprecision=1`: without it the AVX2 kernels saturate 16-bit sums and lose decibels.
+    """
+
+    name = "onnxruntime"
+
+    def __init__(self, path: Path, contract: IOContract, threads: int = 1) -> None:
+        self._contract = contract
+        self._threads = threads
+        self._content = path.read_bytes()
+        self._session = self._open(self._content, str(path))
+        self._prepared: np.ndarray | None = None
+
+    def run(self, image: np.ndarray) -> np.ndarray:
+        """The output image; raises `ArtifactError` for a size that the contract refuses."""
+        self.prepare(image)
+        return self._contract.decode(self._session.run(None, {"image": self._prepared})[0])
+
+    def prepare(self, image: np.ndarray) -> None:
+        """Convert the image, so that `invoke` can be timed alone."""
+        refusal = self._contract.accepts(*image.shape[1:3])
+        if refusal:
+            raise ArtifactError(f"{self.name}: {refusal}; choose another image or export with --size")
+        self._prepared = self._contract.encode(image)
+
+    def invoke(self) -> None:
+        """Run on what `prepare` set."""
+        self._session.run(None, {"image": self._prepared})
+
+    def trace(self, image: np.ndarray) -> Mapping[str, np.ndarray]:
+        """Every value of the graph, from a copy of the file whose values are all outputs."""
+        content, names = with_all_outputs(self._content)
+        session = self._open(content, "traced copy")
+        values = session.run(names, {"image": self._contract.encode(image)})
+        edges = {OUTPUT_NAME: self._contract.layout}
+        return {
+            name: _as_graph_tensor(value, edges.get(name, Layout.NCHW))
+            for name, value in zip(names, values, strict=True)
+            if value.ndim == IMAGE_AXES
+        }
+
+    def _open(self, content: bytes, source: str) -> ort.InferenceSession:
+        options = ort.SessionOptions()
+        options.log_severity_level = ERRORS_ONLY
+        options.intra_op_num_threads = self._threads
+        options.add_session_config_entry("session.x64quantprecision", "1")
+        try:
+            return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's exceptions share no base class but Exception
+            first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ArtifactError(f"ONNX Runtime cannot load {source}: {first_line}") from error
+
+
+def with_all_outputs(content: bytes) -> tuple[bytes, list[str]]:
+    """The same model with every node's result declared an output, and the names of those results, weights left out."""
+    model = onnx.load_from_string(content)
+    constants = {x.name for x in model.graph.initializer}
+    computed = [node.output[0] for node in model.graph.node if not set(node.input) <= constants]
+    declared = {x.name for x in model.graph.output}
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in computed if name not in declared)
+    return model.SerializeToString(), computed
+
+
+def _as_graph_tensor(value: np.ndarray, layout: Layout) -> np.ndarray:
+    """A value of the file as (N, H, W, C), unsigned integers as the signed ones of the graph."""
+    nhwc = value.transpose(0, 2, 3, 1) if layout is Layout.NCHW else value
+    return (nhwc.astype(np.int16) - UNSIGNED_OFFSET).astype(np.int8) if value.dtype == np.uint8 else nhwc

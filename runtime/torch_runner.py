@@ -1,0 +1,71 @@
+"""The reference runners: the PyTorch network, the graph, and the quantized graph's exact integer arithmetic."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgesr.architecture import SRModel
+from edgesr.graph import Graph
+from edgesr.quantized import QuantizedGraph
+
+
+class TorchRunner:
+    """The PyTorch network in float64, or in another dtype."""
+
+    def __init__(self, model: SRModel, dtype: torch.dtype = torch.float64) -> None:
+        self.name = "torch" if dtype is torch.float64 else f"torch-{str(dtype).removeprefix('torch.')}"
+        self._module = copy.deepcopy(model.module).to(dtype)
+        self._dtype = dtype
+
+    def run(self, image: np.ndarray) -> np.ndarray:
+        """The output of the module's forward."""
+        with torch.no_grad():
+            return to_nhwc(self._module(to_nchw(image, self._dtype)))
+
+
+class GraphRunner:
+    """The folded graph in float64."""
+
+    name = "graph"
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+
+    def run(self, image: np.ndarray) -> np.ndarray:
+        """The output of the graph."""
+        with torch.no_grad():
+            return to_nhwc(self._graph.execute(to_nchw(image, torch.float64)))
+
+    def trace(self, image: np.ndarray) -> Mapping[str, np.ndarray]:
+        """Every tensor of the graph."""
+        with torch.no_grad():
+            return {name: to_nhwc(t) for name, t in self._graph.trace(to_nchw(image, torch.float64)).items()}
+
+
+class IntegerRunner:
+    """The quantized graph, each operator computed exactly and rounded once."""
+
+    name = "graph-int8"
+
+    def __init__(self, network: QuantizedGraph) -> None:
+        self._network = network
+
+    def run(self, image: np.ndarray) -> np.ndarray:
+        """The output of the quantized graph."""
+        with torch.no_grad():
+            return to_nhwc(self._network.execute(to_nchw(image, torch.float64)))
+
+
+def to_nchw(image: np.ndarray, dtype: torch.dtype) -> Tensor:
+    """(N, H, W, C) as a torch tensor (N, C, H, W)."""
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(0, 3, 1, 2))).to(dtype)
+
+
+def to_nhwc(tensor: Tensor) -> np.ndarray:
+    """(N, C, H, W) as an array (N, H, W, C)."""
+    return np.ascontiguousarray(tensor.permute(0, 2, 3, 1).numpy())
