@@ -53,8 +53,9 @@ class QuantParams:
         return (torch.round(x / self.scale) + self.zero_point).clamp(self.lowest, self.highest)
 
     def dequantize(self, q: Tensor) -> Tensor:
-        """The reals that integers stand for."""
-        return (q - self.zero_point) * self.scale
+        """The reals that integers stand for, in the dtype of `q`; float64 where that is an integer type."""
+        wide = q if q.is_floating_point() else q.double()  # int8 minus its zero point would wrap around
+        return (wide - self.zero_point) * self.scale
 
     @classmethod
     def from_range(cls, low: float, high: float, bits: int = 8) -> QuantParams:
