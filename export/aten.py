@@ -213,7 +213,7 @@ def _split(reader: NodeReader) -> tuple[str, ...]:
 def _slice(reader: NodeReader) -> str:
     _, axis, start, stop, step = reader.arguments
     if axis not in (1, -3) or step != 1:
-        raise reader.fail(f"takes every {step} of axis {axis}; only runs of channels (axis 1) can be taken")
+        raise reader.fail(f"takes axis {axis} in steps of {step}; only runs of channels (axis 1, step 1) can be taken")
     source = reader.node.args[0]
     assert isinstance(source, fx.Node)
     bounds = slice(

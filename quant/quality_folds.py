@@ -25,6 +25,7 @@ from edgesr.quant.sensitivity import sensitivities_db
 from edgesr.quantized import QuantParams
 
 MEASURED_IMAGES = 8
+MEASURED_SIDE = 64
 
 
 def compose_sensitive(
@@ -39,7 +40,7 @@ def compose_sensitive(
     pairs, gates = _applicable(ComposeConvs(math.inf), graph), _applicable(GateForm(), graph)
     between = {op.inputs[0] for op in (*pairs, *gates)}
     candidates = {name: QuantParams.from_range(*rule.bounds(calibration[name])) for name in sorted(between)}
-    chosen = images[:: max(1, len(images) // MEASURED_IMAGES)][:MEASURED_IMAGES]
+    chosen = [_middle(image) for image in images[:: max(1, len(images) // MEASURED_IMAGES)][:MEASURED_IMAGES]]
     scores = sensitivities_db(graph, chosen, candidates, progress)
     sensitive = {name for name, score in scores.items() if score < threshold_db}
     folds = (
@@ -47,6 +48,12 @@ def compose_sensitive(
         GateForm(frozenset(op.name for op in gates if op.inputs[0] in sensitive)),
     )
     return run_folds(graph, folds)
+
+
+def _middle(image: np.ndarray) -> np.ndarray:
+    """The middle of an image (H, W, C), at most 64 pixels a side."""
+    top, left = (max(0, (n - MEASURED_SIDE) // 2) for n in image.shape[:2])
+    return image[top : top + MEASURED_SIDE, left : left + MEASURED_SIDE]
 
 
 def _applicable(fold: Fold, graph: Graph) -> list[Op]:

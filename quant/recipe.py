@@ -63,8 +63,7 @@ def quantize(graph: Graph, images: Sequence[np.ndarray], recipe: Recipe, progres
     folds: list[FoldRecord] = []
     if recipe.sensitive_below_db > 0:
         graph, folds = compose_sensitive(graph, images, calibration, recipe.ranges, recipe.sensitive_below_db, progress)
-        if folds:
-            calibration = calibrate(graph, images, progress)
+        calibration = {name: calibration[name] for name in graph.specs}  # exact folds keep the values of what is left
     if recipe.equalization > 0:
         graph, calibration = equalize(graph, calibration, recipe.equalization)
     activations = choose_ranges(graph, calibration, recipe.ranges)

@@ -1,4 +1,4 @@
-"""Native libraries write chatter straight to file descriptor 2; keep it from the user, but lose nothing that matters."""
+"""Native libraries write chatter straight to file descriptor 2; the user sees only what matters of it."""
 
 from __future__ import annotations
 

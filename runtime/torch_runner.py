@@ -12,20 +12,37 @@ from torch import Tensor
 from edgesr.architecture import SRModel
 from edgesr.graph import Graph
 from edgesr.quantized import QuantizedGraph
+from edgesr.runtime.runner import Runner
 
 
 class TorchRunner:
-    """The PyTorch network in float64, or in another dtype."""
+    """The PyTorch network in float64, or in another dtype; `stored` rounds its weights to a narrower one first."""
 
-    def __init__(self, model: SRModel, dtype: torch.dtype = torch.float64) -> None:
-        self.name = "torch" if dtype is torch.float64 else f"torch-{str(dtype).removeprefix('torch.')}"
-        self._module = copy.deepcopy(model.module).to(dtype)
+    def __init__(self, model: SRModel, dtype: torch.dtype = torch.float64, stored: torch.dtype | None = None) -> None:
+        self.name = "torch" if dtype is torch.float64 else f"torch-{str(stored or dtype).removeprefix('torch.')}"
+        self._module = copy.deepcopy(model.module).to(stored or dtype).to(dtype)
         self._dtype = dtype
 
     def run(self, image: np.ndarray) -> np.ndarray:
         """The output of the module's forward."""
         with torch.no_grad():
             return to_nhwc(self._module(to_nchw(image, self._dtype)))
+
+
+class RememberingRunner:
+    """Another runner, asked once for each image: the same reference serves every file of a folder."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.name = runner.name
+        self._runner = runner
+        self._outputs: dict[tuple[tuple[int, ...], bytes], np.ndarray] = {}
+
+    def run(self, image: np.ndarray) -> np.ndarray:
+        """The other runner's output."""
+        key = (image.shape, image.tobytes())
+        if key not in self._outputs:
+            self._outputs[key] = self._runner.run(image)
+        return self._outputs[key]
 
 
 class GraphRunner:

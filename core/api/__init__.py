@@ -1,0 +1,7 @@
+"""The commands as Python functions; with the command line, the only place that sees every package."""
+
+from edgesr.api.benchmarking import bench
+from edgesr.api.exporting import ExportRequest, ExportResult, export
+from edgesr.api.verifying import verify_parity, verify_quality
+
+__all__ = ["ExportRequest", "ExportResult", "bench", "export", "verify_parity", "verify_quality"]

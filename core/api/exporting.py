@@ -1,0 +1,245 @@
+"""From a model to verified files: capture, fold, quantize, emit, check, and only then put in place."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import importlib.metadata
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgesr.api.proving import check_file
+from edgesr.architecture import SRModel
+from edgesr.artifact import Artifact, IOContract, Manifest, load_manifest
+from edgesr.atomic import write_atomically
+from edgesr.errors import ExportError, ParityError
+from edgesr.export.capture import capture
+from edgesr.export.onnx import emit_onnx
+from edgesr.export.pipeline import NATIVE_FOLDS, FoldRecord, run_folds
+from edgesr.export.tflite import emit_tflite, is_resizable
+from edgesr.graph import Graph
+from edgesr.graph_file import serialize_graph
+from edgesr.model.reference import save_reference
+from edgesr.model.registry import load_model
+from edgesr.ops import Op
+from edgesr.progress import Progress, silent
+from edgesr.quant.images import CalibrationImages, load_calibration_images
+from edgesr.quant.recipe import RECIPES, Quantization, quantize
+from edgesr.quantized import QuantizedGraph
+from edgesr.runtime.parity import ParityReport
+from edgesr.runtime.torch_runner import RememberingRunner, TorchRunner
+from edgesr.target import Format, IODtype, Layout, Precision, Target
+
+DEFAULT_TFLITE_SIZE = (128, 128)
+"""TFLite files always name a size; they run at others after a resize."""
+REFERENCE_FOLDER = "reference"
+RECORDED_PACKAGES = ("edgesr", "torch", "onnx", "onnxruntime", "ai-edge-litert", "numpy")
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What to export, how and where.
+
+    `sizes` are input sizes (H, W): none leaves ONNX files free and writes TFLite files for 128x128; one ONNX file holds
+    one size. `io` and `layout` None mean each target's default. `calibration` is a folder of images, None the builtin
+    set.
+    """
+
+    targets: tuple[Target, ...]
+    out: Path
+    model: str | None = None
+    weights: Path | None = None
+    sizes: tuple[tuple[int, int], ...] = ()
+    io: IODtype | None = None
+    layout: Layout | None = None
+    calibration: Path | None = None
+    effort: str = RECIPES[0].name
+
+    def __post_init__(self) -> None:
+        """Refuse combinations that a target does not have."""
+        for target in self.targets:
+            if self.io is not None and self.io not in target.io:
+                choices = ", ".join(io.value for io in target.io)
+                raise ExportError(f"{target.name} has no {self.io.value} I/O; choose from {choices}")
+            if self.layout is not None and self.layout not in target.layouts:
+                choices = ", ".join(layout.value for layout in target.layouts)
+                raise ExportError(f"{target.name} has no {self.layout.value} layout; choose from {choices}")
+            if target.format is Format.ONNX and len(self.sizes) > 1:
+                raise ExportError(f"{target.name} holds one size; give one --size, or none to leave it free")
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """The manifest after an export, the artifacts it wrote and the parity each one showed."""
+
+    manifest: Manifest
+    artifacts: tuple[Artifact, ...]
+    parity: Mapping[str, ParityReport]
+
+
+def export(request: ExportRequest, progress: Progress = silent) -> ExportResult:
+    """Export a model to every target of the request.
+
+    Each file is checked against the float64 PyTorch network before it is put in place. Raises `CheckpointError`,
+    `UnsupportedOpError`, `CalibrationError`, `ImageError`, `ExportError`, and `ParityError` for a file that fails.
+    """
+    session = _Session(request, progress)
+    for target in request.targets:
+        session.export_target(target)
+    return ExportResult(session.manifest, tuple(session.written), session.parity)
+
+
+class _Session:
+    """One export: the model, its folded graph, and the quantized graph once it is needed."""
+
+    def __init__(self, request: ExportRequest, progress: Progress) -> None:
+        self.request = request
+        self.progress = progress
+        self.manifest = _existing_manifest(request.out)
+        progress("capturing the network", 0, 1)
+        self.model = load_model(request.model, request.weights)
+        self.reference = RememberingRunner(TorchRunner(self.model))
+        captured = capture(self.model, self.model.config.get("in_channels", 3))
+        self.graph, self.folds = run_folds(captured, NATIVE_FOLDS)
+        progress("capturing the network", 1, 1)
+        self.images: CalibrationImages = load_calibration_images(
+            request.calibration, self.model.size_multiple, progress
+        )
+        self.quantization: Quantization | None = None
+        self.written: list[Artifact] = []
+        self.parity: dict[str, ParityReport] = {}
+
+    def export_target(self, target: Target) -> None:
+        """Emit, check and place one file, then record it."""
+        network, contract = self._network(target), self._contract(target)
+        facts = self._facts(target, network)
+        self.progress(f"writing {target.name}", 0, 1)
+        content = self._emit(target, network, contract, facts)
+        file = f"{self.model.name}-{target.precision.value}.{target.format.value}"
+        with write_atomically(self.request.out / file) as temporary:
+            temporary.write_bytes(content)
+            report = check_file(
+                temporary, file, target, contract, self.model, self.reference, network, self.images.pieces
+            )
+            if report.failures:
+                raise ParityError(f"{file} was not written, it fails parity: {report.failures[0].describe()}")
+        artifact = Artifact(
+            file=file,
+            target=target.name,
+            sha256=hashlib.sha256(content).hexdigest(),
+            size_bytes=len(content),
+            contract=contract,
+            reference=self._keep_reference(),
+            graph=self._keep_graph(network),
+            facts=facts | {"parity": report.summary()},
+        )
+        self.parity[file] = report
+        self.written.append(artifact)
+        self.manifest = self.manifest.with_artifact(artifact)
+        self.manifest.save()
+        self.progress(f"writing {target.name}", 1, 1)
+
+    def _network(self, target: Target) -> Graph | QuantizedGraph:
+        if target.precision is not Precision.INT8:
+            return self.graph
+        if self.quantization is None:
+            recipe = next(recipe for recipe in RECIPES if recipe.name == self.request.effort)
+            self.quantization = quantize(self.graph, self.images.pieces, recipe, self.progress)
+        return self.quantization.network
+
+    def _contract(self, target: Target) -> IOContract:
+        tflite = target.format is Format.TFLITE
+        sizes = self.request.sizes or ((_default_size(self.model),) if tflite else ())
+        return IOContract(
+            dtype=self.request.io or target.default_io,
+            layout=self.request.layout or target.default_layout,
+            channels=self.graph.input.channels,
+            upscale=self.model.scale,
+            value_range=self.model.value_range,
+            sizes=sizes,
+            any_size=is_resizable(self.graph) if tflite else not self.request.sizes,
+            size_multiple=self.model.size_multiple,
+        )
+
+    def _emit(
+        self, target: Target, network: Graph | QuantizedGraph, contract: IOContract, facts: Mapping[str, object]
+    ) -> bytes:
+        described = {"target": target.name, "contract": contract.to_json(), "model": facts["model"]}
+        if target.format is Format.TFLITE:
+            return emit_tflite(network, target.precision, contract.dtype, contract.sizes, described)
+        size = contract.sizes[0] if contract.sizes else None
+        return emit_onnx(network, target.precision, contract.dtype, contract.layout, size, described)
+
+    def _keep_reference(self) -> str:
+        relative = f"{REFERENCE_FOLDER}/{self.model.name}-{self.model.sha256[:8]}.safetensors"
+        save_reference(self.model, self.request.out / relative)
+        return relative
+
+    def _keep_graph(self, network: Graph | QuantizedGraph) -> str:
+        content = serialize_graph(network)
+        digest = hashlib.sha256(content).hexdigest()[:8]
+        relative = f"{REFERENCE_FOLDER}/{self.model.name}-{digest}.graph.safetensors"
+        with write_atomically(self.request.out / relative) as temporary:
+            temporary.write_bytes(content)
+        return relative
+
+    def _facts(self, target: Target, network: Graph | QuantizedGraph) -> dict[str, object]:
+        graph = network.graph if isinstance(network, QuantizedGraph) else network
+        folds = [
+            *self.folds,
+            *(self.quantization.folds if isinstance(network, QuantizedGraph) and self.quantization else ()),
+        ]
+        facts: dict[str, object] = {
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "versions": {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES},
+            "model": _describe_model(self.model),
+            "folds": [_describe_fold(record) for record in folds],
+            "graph": _describe_graph(graph),
+        }
+        if isinstance(network, QuantizedGraph):
+            facts["quantization"] = self._describe_quantization()
+        return facts
+
+    def _describe_quantization(self) -> dict[str, object]:
+        assert self.quantization is not None
+        recipe = self.quantization.recipe
+        return {
+            "recipe": recipe.name,
+            "ranges": recipe.ranges.method.value,
+            "tail": recipe.ranges.tail,
+            "equalization": recipe.equalization,
+            "calibration_source": self.images.source,
+            "calibration_images": len(self.images.names),
+        }
+
+
+def _existing_manifest(out: Path) -> Manifest:
+    if out.exists() and not out.is_dir():
+        raise ExportError(f"{out} is a file; give a folder with -o")
+    return load_manifest(out) if (out / "manifest.json").exists() else Manifest(out)
+
+
+def _default_size(model: SRModel) -> tuple[int, int]:
+    height, width = (max(1, n // model.size_multiple) * model.size_multiple for n in DEFAULT_TFLITE_SIZE)
+    return height, width
+
+
+def _describe_model(model: SRModel) -> dict[str, object]:
+    kept = ("name", "architecture", "config", "source", "sha256")
+    return {name: getattr(model, name) for name in kept} | {"config": dict(model.config)}
+
+
+def _describe_fold(record: FoldRecord) -> dict[str, object]:
+    return dataclasses.asdict(record)
+
+
+def _describe_graph(graph: Graph) -> dict[str, object]:
+    kinds: Counter[type[Op]] = Counter(type(op) for op in graph)
+    return {
+        "operators": {kind.__name__: count for kind, count in sorted(kinds.items(), key=lambda item: item[0].__name__)},
+        "parameters": graph.parameter_count(),
+        "macs_per_input_pixel": float(graph.macs_per_input_pixel()),
+    }

@@ -1,0 +1,151 @@
+"""Parity and quality of files that an export left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from edgesr.api.proving import check_file
+from edgesr.architecture import SRModel
+from edgesr.artifact import Artifact, IOContract, Manifest, locate
+from edgesr.errors import EdgeSRError, ImageError
+from edgesr.graph_file import load_graph
+from edgesr.images import list_images, load_rgb, pair_folders
+from edgesr.model.reference import load_reference
+from edgesr.progress import Progress, silent
+from edgesr.quant.images import load_calibration_images
+from edgesr.runtime.metrics import to_uint8
+from edgesr.runtime.parity import ParityReport
+from edgesr.runtime.quality import QualityReport, measure_quality
+from edgesr.runtime.runner import Runner
+from edgesr.runtime.runners import FILE_RUNNERS, open_runner
+from edgesr.runtime.torch_runner import RememberingRunner, TorchRunner
+
+PARITY_IMAGES = 4
+
+
+def verify_parity(
+    path: Path, runners: Sequence[str] = (), images: Path | None = None, progress: Progress = silent
+) -> ParityReport:
+    """Compare an artifact, or every artifact of an export folder, with the float64 PyTorch network it came from.
+
+    `runners` names the runtimes (none: all that run each target), `images` a folder of natural images (None: the
+    builtin ones). Raises `ArtifactError` for missing, foreign or changed files.
+    """
+    manifest, artifacts = locate(path)
+    for name in runners:
+        if name not in FILE_RUNNERS:
+            raise EdgeSRError(f"no runner is called '{name}'; choose from {', '.join(FILE_RUNNERS)}")
+    natural = _natural_images(images)
+    report = ParityReport((), ())
+    references: dict[str, tuple[SRModel, Runner]] = {}
+    for artifact in artifacts:
+        if artifact.reference not in references:
+            model = load_reference(manifest.folder / artifact.reference)
+            references[artifact.reference] = model, RememberingRunner(TorchRunner(model))
+        proven_by = references[artifact.reference]
+        report = report.joined(_verify_one(manifest, artifact, proven_by, runners, natural, progress))
+    if not report.rows:
+        raise EdgeSRError(f"none of {', '.join(runners)} runs {path}; choose from {', '.join(FILE_RUNNERS)}")
+    return report
+
+
+def _verify_one(
+    manifest: Manifest,
+    artifact: Artifact,
+    proven_by: tuple[SRModel, Runner],
+    runners: Sequence[str],
+    images: Sequence[np.ndarray],
+    progress: Progress,
+) -> ParityReport:
+    target, path = artifact.find_target(), manifest.check(artifact)
+    chosen = [name for name in target.runners if not runners or name in runners]
+    if not chosen:
+        return ParityReport((), ())
+    network = load_graph(manifest.folder / artifact.graph)
+    return check_file(
+        path, artifact.file, target, artifact.contract, *proven_by, network, images, chosen,
+        thorough=True, progress=progress,
+    )  # fmt: skip
+
+
+def _natural_images(folder: Path | None) -> list[np.ndarray]:
+    if folder is None:
+        return list(load_calibration_images(None).pieces[:PARITY_IMAGES])
+    return [load_rgb(path) for path in list_images(folder)[:PARITY_IMAGES]]
+
+
+@dataclass(frozen=True)
+class QualityComparison:
+    """Image quality of a file beside that of the float network it came from, on the same images."""
+
+    file: str
+    runner: str
+    quality: QualityReport
+    reference: QualityReport
+
+    @property
+    def drop_db(self) -> float:
+        """RGB PSNR lost against the float network."""
+        return self.reference.psnr_db - self.quality.psnr_db
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values."""
+        return {
+            "file": self.file,
+            "runner": self.runner,
+            "drop_db": self.drop_db,
+            "quality": self.quality.to_json(),
+            "reference": self.reference.to_json(),
+        }
+
+
+def verify_quality(
+    path: Path, lr: Path, hr: Path, runner: str | None = None, progress: Progress = silent
+) -> list[QualityComparison]:
+    """Measure an artifact, or every artifact of an export folder, on LR/HR image pairs by the NTIRE protocol.
+
+    The float network is measured on the same pairs. Raises `ImageError` where no pairs are found, and `ArtifactError`.
+    """
+    manifest, artifacts = locate(path)
+    pairs = pair_folders(lr, hr)
+    references: dict[str, QualityReport] = {}
+    results: list[QualityComparison] = []
+    for artifact in artifacts:
+        target, file = artifact.find_target(), manifest.check(artifact)
+        if runner is not None and runner not in target.runners:
+            continue
+        opened = open_runner(runner or target.runners[0], target, file, artifact.contract, threads=2)
+        if artifact.reference not in references:
+            model = load_reference(manifest.folder / artifact.reference)
+            references[artifact.reference] = _measure_network(model, artifact.contract, pairs, progress)
+        quality = measure_quality(
+            as_image_function(opened, artifact.contract), pairs, artifact.contract.upscale, progress
+        )
+        results.append(QualityComparison(artifact.file, opened.name, quality, references[artifact.reference]))
+    if not results:
+        raise EdgeSRError(f"runner '{runner}' runs none of {path}; choose from {', '.join(FILE_RUNNERS)}")
+    return results
+
+
+def _measure_network(
+    model: SRModel, contract: IOContract, pairs: Sequence[tuple[Path, Path]], progress: Progress
+) -> QualityReport:
+    runner = TorchRunner(model, torch.float32)
+    return measure_quality(as_image_function(runner, contract), pairs, contract.upscale, progress)
+
+
+def as_image_function(runner: Runner, contract: IOContract) -> Callable[[np.ndarray], np.ndarray]:
+    """The runner on uint8 images: (H, W, 3) to (sH, sW, 3)."""
+
+    def run(image: np.ndarray) -> np.ndarray:
+        if image.ndim != 3 or image.shape[2] != contract.channels:
+            raise ImageError(f"an image of shape {image.shape}, the network takes {contract.channels} channels")
+        batch = image[None].astype(np.float32) * np.float32(contract.value_range / 255)
+        return to_uint8(runner.run(batch)[0], contract.value_range)
+
+    return run

@@ -1,0 +1,52 @@
+"""The runners of exported files by name: one literal table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from edgesr.artifact import IOContract
+from edgesr.errors import EdgeSRError
+from edgesr.runtime.litert_runner import Kernels, LiteRTRunner
+from edgesr.runtime.ort_runner import OrtRunner
+from edgesr.runtime.runner import Runner, Tracer
+from edgesr.target import Target
+
+
+class FileRunner(Runner, Tracer, Protocol):
+    """A runner of a file, which can show its tensors and be timed without the conversion of images."""
+
+    def prepare(self, image: np.ndarray) -> None:
+        """Take an image (N, H, W, C) as the next input."""
+
+    def invoke(self) -> None:
+        """Compute on the prepared input and keep the result."""
+
+
+def _xnnpack(path: Path, contract: IOContract, threads: int) -> FileRunner:
+    return LiteRTRunner(path, contract, Kernels.XNNPACK, threads)
+
+
+def _reference(path: Path, contract: IOContract, threads: int) -> FileRunner:
+    return LiteRTRunner(path, contract, Kernels.REFERENCE, threads)
+
+
+def _onnxruntime(path: Path, contract: IOContract, threads: int) -> FileRunner:
+    return OrtRunner(path, contract, threads)
+
+
+FILE_RUNNERS: Mapping[str, Callable[[Path, IOContract, int], FileRunner]] = {
+    "litert-xnnpack": _xnnpack,
+    "litert-reference": _reference,
+    "onnxruntime": _onnxruntime,
+}
+
+
+def open_runner(name: str, target: Target, path: Path, contract: IOContract, threads: int = 1) -> FileRunner:
+    """The runner of that name on a file; raises `EdgeSRError` when it cannot run files of that target."""
+    if name not in target.runners:
+        raise EdgeSRError(f"runner '{name}' does not run {target.name} files; choose from {', '.join(target.runners)}")
+    return FILE_RUNNERS[name](path, contract, threads)
