@@ -211,14 +211,12 @@ def _split(reader: NodeReader) -> tuple[str, ...]:
 
 
 def _slice(reader: NodeReader) -> str:
-    _, axis, start, stop, step = reader.arguments
+    _, axis, _, _, step = reader.arguments
     if axis not in (1, -3) or step != 1:
         raise reader.fail(f"takes axis {axis} in steps of {step}; only runs of channels (axis 1, step 1) can be taken")
     source = reader.node.args[0]
     assert isinstance(source, fx.Node)
-    bounds = slice(
-        None if start is None else int(reader.number(2, 0)), None if stop is None else int(reader.number(3, 0))
-    )
+    bounds = slice(*(None if reader.arguments[i] is None else int(reader.number(i, 0)) for i in (2, 3)))
     first, last, _ = bounds.indices(source.meta["val"].shape[1])
     return reader.add(Slice(name=reader.name, inputs=(reader.tensor(0),), start=first, stop=last))
 
