@@ -145,6 +145,11 @@ class _Session:
     def _network(self, target: Target) -> Graph | QuantizedGraph:
         if target.precision is not Precision.INT8:
             return self.graph
+        if self.model.value_range != 1:
+            raise ExportError(
+                f"{target.name} needs a network on images in [0, 1], {self.model.name} takes "
+                f"[0, {self.model.value_range:g}]; divide its input and output by that, or choose a float target"
+            )
         if self.quantization is None:
             recipe = next(recipe for recipe in RECIPES if recipe.name == self.request.effort)
             self.quantization = quantize(self.graph, self.images.pieces, recipe, self.progress)

@@ -1,0 +1,5 @@
+"""`python -m edgesr.cli`."""
+
+from edgesr.cli import main
+
+main()

@@ -1,0 +1,55 @@
+"""`edgesr models` and `edgesr targets`: what there is."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import click
+
+from edgesr.cli.console import output_options, print_json, print_table
+from edgesr.target import TARGETS
+
+
+@click.command()
+@output_options
+def models(as_json: bool, quiet: bool) -> None:
+    """List the bundled models and the architectures whose checkpoints are recognised."""
+    from edgesr.model.registry import ARCHITECTURES, BUNDLED_MODELS
+
+    if as_json:
+        bundled = [{"name": m.name, "architecture": m.architecture.name, "summary": m.summary} for m in BUNDLED_MODELS]
+        known = [{"name": a.name, "summary": a.summary} for a in ARCHITECTURES]
+        print_json({"models": bundled, "architectures": known})
+    elif not quiet:
+        print_table(
+            ("model", "architecture", "weights"), [(m.name, m.architecture.name, m.summary) for m in BUNDLED_MODELS]
+        )
+        click.echo("\nCheckpoints of these architectures are recognised by their keys (--weights FILE):")
+        print_table(("architecture", "what it is"), [(a.name, a.summary) for a in ARCHITECTURES])
+
+
+@click.command()
+@output_options
+def targets(as_json: bool, quiet: bool) -> None:
+    """List what can be exported, with I/O types, layouts and runners (defaults first)."""
+    if as_json:
+        print_json({"targets": [_plain(dataclasses.asdict(target)) for target in TARGETS]})
+    elif not quiet:
+        rows = [
+            (
+                t.name,
+                ", ".join(io.value for io in t.io),
+                ", ".join(x.value for x in t.layouts),
+                ", ".join(t.runners),
+                t.summary,
+            )
+            for t in TARGETS
+        ]
+        print_table(("target", "I/O", "layout", "runners", "what it is"), rows)
+
+
+def _plain(fields: dict[str, object]) -> dict[str, object]:
+    return {
+        name: [getattr(x, "value", x) for x in v] if isinstance(v, tuple) else getattr(v, "value", v)
+        for name, v in fields.items()
+    }
