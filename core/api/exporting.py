@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edgesr.api.proving import check_file
 from edgesr.architecture import SRModel
-from edgesr.artifact import Artifact, IOContract, Manifest, load_manifest
+from edgesr.artifact import MANIFEST_NAME, Artifact, IOContract, Manifest, load_manifest
 from edgesr.atomic import write_atomically
 from edgesr.errors import ExportError, ParityError
 from edgesr.export.capture import capture
@@ -222,9 +222,14 @@ class _Session:
 
 
 def _existing_manifest(out: Path) -> Manifest:
+    """The folder's manifest, or an empty one; fails before any work where the folder cannot be written."""
+    if (out / MANIFEST_NAME).exists():
+        return load_manifest(out)
     if out.exists() and not out.is_dir():
         raise ExportError(f"{out} is a file; give a folder with -o")
-    return load_manifest(out) if (out / "manifest.json").exists() else Manifest(out)
+    manifest = Manifest(out)
+    manifest.save()
+    return manifest
 
 
 def _default_size(model: SRModel) -> tuple[int, int]:

@@ -41,8 +41,8 @@ def _run() -> int:
     except EdgeSRError as error:
         return _complain(str(error), error.exit_code)
     except click.UsageError as error:
-        error.show()
-        return MISUSED
+        command = error.ctx.command_path if error.ctx else "edgesr"
+        return _complain(f"{error.format_message()}; see {command} --help", MISUSED)
     except click.ClickException as error:
         return _complain(error.format_message(), FAILED)
     except (KeyboardInterrupt, click.Abort):

@@ -1,0 +1,44 @@
+# Two commands for a fresh clone: `make demo` and `make test`. Both create .venv and install what they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO := demo-out
+PHOTO := docs/demo/photo.png
+
+.PHONY: demo test check test-slow train clean
+
+$(STAMP): pyproject.toml setup.py constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt torch
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
+	touch $@
+
+# The main job on the bundled weights and a real photograph: an INT8 file, its proof, and a picture to look at.
+demo: $(STAMP)
+	$(BIN)/edgesr export spanv2_x4 --target tflite-int8 --target tflite-fp32 -o $(DEMO)
+	$(BIN)/edgesr verify parity $(DEMO)
+	$(BIN)/python docs/demo/make_picture.py $(DEMO)/spanv2_x4-int8.tflite $(PHOTO) $(DEMO)/before_after.png
+	@echo "INT8 file:     $(DEMO)/spanv2_x4-int8.tflite"
+	@echo "proof:         $(DEMO)/manifest.json"
+	@echo "before, after: $(DEMO)/before_after.png"
+
+# Lint, format, types.
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: check
+	$(BIN)/python -m pytest -q -m "not slow and not emulator and not device and not gpu"
+
+# Minutes: official weights on whole data sets. Needs EDGESR_SHARED (default ../shared).
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -q -m slow
+
+# The bundled weights, from a folder of photographs: make train PHOTOS=path/to/photographs
+train: $(STAMP)
+	$(BIN)/python -m edgesr.model.training --images $(PHOTOS) --steps 20000 --output spanv2_x4.safetensors
+
+clean:
+	rm -rf $(VENV) $(DEMO) build *.egg-info
