@@ -80,6 +80,8 @@ def test_a_range_holds_zero_exactly_and_spans_the_integers(low: float, high: flo
     assert params.scale == float(np.float32(params.scale)), "the scale is what a file holds"
     ends = torch.tensor([min(low, 0.0), max(high, 0.0)], dtype=torch.float64)
     back = params.dequantize(params.quantize(ends))
+    wanted = params.lowest - min(low, 0.0) / params.scale
+    assert abs(params.zero_point - wanted) <= 0.5 or params.zero_point == params.highest
     # half a step from rounding the zero point, half from rounding the value
     assert (back - ends).abs().max() <= params.scale * (1 + 1e-6)
     span = ends[1] - ends[0]

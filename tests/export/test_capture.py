@@ -150,6 +150,7 @@ CONSTANTS: dict[str, tuple[Callable[[Any, Tensor], Tensor], list[str]]] = {
     "made in forward": (lambda m, x: x * torch.tensor([0.1, 0.2, 0.3]).view(1, 3, 1, 1), ["Constant", "Mul"]),
     "filled in forward": (lambda m, x: x + torch.full((1, 3, 1, 1), 0.1), ["Constant", "Add"]),
     "cast to the image's dtype": (lambda m, x: x * (1 / m.mean).to(x.dtype), ["Constant", "Mul"]),
+    "a wider buffer cast": (lambda m, x: x * m.wide.to(x.dtype), ["Constant", "Mul"]),
     "cast to the image's type": (lambda m, x: x - (1 / m.mean).type_as(x), ["Constant", "Sub"]),
     "a number that float32 does not hold": (lambda m, x: x * 0.1, ["Constant", "Mul"]),
     "a number on the left": (lambda m, x: 1 - x, ["Constant", "Sub"]),
@@ -164,7 +165,7 @@ CONSTANTS: dict[str, tuple[Callable[[Any, Tensor], Tensor], list[str]]] = {
 @pytest.mark.parametrize("case", CONSTANTS)
 def test_arithmetic_on_constants_is_done_at_capture(case: str, network: Network) -> None:
     forward, expected = CONSTANTS[case]
-    model = network(forward, mean=MEAN, bias=torch.rand(4))
+    model = network(forward, mean=MEAN, bias=torch.rand(4), wide=MEAN.double() / 3)
     graph = capture(model)
     assert kinds(graph) == expected
     assert_captures(model, graph)
