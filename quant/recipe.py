@@ -1,7 +1,7 @@
 """Recipes for post-training quantization, and the one function that runs them.
 
 A recipe turns a folded float graph and calibration images into a `QuantizedGraph`. Its stages are separate modules:
-quality folds, calibration, equalization, ranges, weight rounding. A deeper recipe adds stages between or after them.
+quality folds, calibration, equalization, ranges, weight rounding, bias correction. A deeper recipe adds stages between or after them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from edgesr.export.pipeline import FoldRecord
 from edgesr.graph import Graph
 from edgesr.progress import Progress, silent
+from edgesr.quant.bias_correction import correct_biases
 from edgesr.quant.calibration import calibrate
 from edgesr.quant.equalization import equalize
 from edgesr.quant.quality_folds import compose_sensitive
@@ -32,13 +33,14 @@ class Recipe:
 
     `equalization` is the exponent alpha (0: none). A tensor is sensitive, and folded away, when quantizing it alone
     brings the output below `sensitive_below_db` (0: fold nothing away): by default when its rounding does more harm
-    than the rounding of the 8-bit output image itself.
+    than the rounding of the 8-bit output image itself. Biases are corrected on `bias_images` of the images (0: not).
     """
 
     name: str
     ranges: RangeRule = field(default_factory=RangeRule)
     equalization: float = 0.5
     sensitive_below_db: float = IMAGE_ROUNDING_DB
+    bias_images: int = 12
 
 
 RECIPES: tuple[Recipe, ...] = (Recipe("fast"),)
@@ -68,4 +70,6 @@ def quantize(graph: Graph, images: Sequence[np.ndarray], recipe: Recipe, progres
         graph, calibration = equalize(graph, calibration, recipe.equalization)
     activations = choose_ranges(graph, calibration, recipe.ranges)
     network = QuantizedGraph(graph, activations, quantize_weights(graph, activations))
+    if recipe.bias_images > 0:
+        network = correct_biases(network, images[:: -(-len(images) // recipe.bias_images)], progress)
     return Quantization(network, recipe, tuple(folds), len(images))

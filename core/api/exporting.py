@@ -216,6 +216,7 @@ class _Session:
             "ranges": recipe.ranges.method.value,
             "tail": recipe.ranges.tail,
             "equalization": recipe.equalization,
+            "bias_correction": recipe.bias_images > 0,
             "calibration_source": self.images.source,
             "calibration_images": len(self.images.names),
         }
