@@ -1,51 +1,45 @@
-"""The operator vocabulary: what every mobile NPU runs natively, each operator declared once.
-
-An operator has one output, named like the operator itself. It says how many channels and which scale it makes from its
-inputs (`infer`), computes itself in torch on (N, C, H, W) tensors (`evaluate`, differentiable), and counts its
-multiply-accumulates for one output position (`macs_per_position`). Parameters are float64 tensors, so that folding
-rounds nothing; they are cast to the dtype of the data when evaluated.
-"""
+"""The operator vocabulary: what every mobile NPU runs natively, each operator declared once (see `operator`)."""
 
 from __future__ import annotations
 
 import enum
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from fractions import Fraction
-from typing import Self
+from abc import abstractmethod
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgesr.errors import ExportError
+from edgesr.convolution import Conv2d, Convolution, DepthwiseConv2d
+from edgesr.operator import Activation, Op, TensorSpec
 
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """A tensor without its size: its channels, and its height and width relative to the input image's.
-
-    `scale` is None for constants, which broadcast over every position.
-    """
-
-    name: str
-    channels: int
-    scale: Fraction | None = Fraction(1)
-
-
-class Activation(enum.Enum):
-    """What a convolution or an elementwise operator applies to its result before it is stored."""
-
-    NONE = "none"
-    RELU = "relu"
-    RELU6 = "relu6"
-
-    def apply(self, x: Tensor) -> Tensor:
-        """The activation of `x`."""
-        if self is Activation.RELU:
-            return F.relu(x)
-        return F.relu6(x) if self is Activation.RELU6 else x
+__all__ = [
+    "VOCABULARY",
+    "Activation",
+    "Add",
+    "Binary",
+    "Clip",
+    "Concat",
+    "Constant",
+    "Conv2d",
+    "Convolution",
+    "DepthToSpace",
+    "DepthwiseConv2d",
+    "HardSwish",
+    "LeakyRelu",
+    "Mul",
+    "Op",
+    "Relu",
+    "Relu6",
+    "ResizeNearest",
+    "ShuffleOrder",
+    "Sigmoid",
+    "Slice",
+    "Sub",
+    "Tanh",
+    "TensorSpec",
+    "Unary",
+]
 
 
 class ShuffleOrder(enum.Enum):
@@ -56,140 +50,6 @@ class ShuffleOrder(enum.Enum):
 
     CRD = "crd"
     DCR = "dcr"
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Op(ABC):
-    """One operator; `inputs` name the graph's input or other operators."""
-
-    name: str
-    inputs: tuple[str, ...]
-
-    @abstractmethod
-    def infer(self, *inputs: TensorSpec) -> TensorSpec:
-        """The output's spec; raises `ExportError` when the inputs do not fit this operator."""
-
-    @abstractmethod
-    def evaluate(self, *inputs: Tensor) -> Tensor:
-        """The output for inputs of shape (N, C, H, W)."""
-
-    def macs_per_position(self) -> int:
-        """Multiply-accumulates for one output position (all of its channels)."""
-        return 0
-
-    def parameters(self) -> dict[str, Tensor]:
-        """Trainable tensors by field name."""
-        return {}
-
-    def with_parameters(self, parameters: Mapping[str, Tensor]) -> Self:
-        """The operator with some of its tensors exchanged."""
-        return replace(self, **parameters)  # type: ignore[arg-type]  # field names are checked by replace
-
-    def with_inputs(self, renamed: Mapping[str, str]) -> Self:
-        """The operator reading `renamed[x]` wherever it read `x`."""
-        return replace(self, inputs=tuple(renamed.get(x, x) for x in self.inputs))
-
-    def _fail(self, why: str) -> ExportError:
-        return ExportError(f"{type(self).__name__} '{self.name}': {why}")
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Convolution(Op):
-    """What Conv2d and DepthwiseConv2d share: weight (O, I/groups, kh, kw), bias (O,), zero padding, activation."""
-
-    weight: Tensor
-    bias: Tensor | None = None
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
-    dilation: tuple[int, int] = (1, 1)
-    activation: Activation = Activation.NONE
-
-    def __post_init__(self) -> None:
-        """Refuse weights that are no kernels, and geometry that reaches no position."""
-        if self.weight.ndim != 4:
-            raise self._fail(f"weight has {self.weight.ndim} axes, wanted (out, in per group, height, width)")
-        if min(*self.stride, *self.dilation, self.group_count) < 1 or min(self.padding) < 0:
-            raise self._fail("stride, dilation and groups must be at least 1, padding at least 0")
-
-    @property
-    @abstractmethod
-    def group_count(self) -> int:
-        """How many groups the channels fall into."""
-
-    @property
-    def kernel(self) -> tuple[int, int]:
-        """Height and width of the kernel."""
-        return (self.weight.shape[2], self.weight.shape[3])
-
-    @property
-    def is_same(self) -> bool:
-        """Whether every output position lies on its input position: stride 1, odd kernel, half of it padded."""
-        reach = tuple(d * (k - 1) for k, d in zip(self.kernel, self.dilation, strict=True))
-        return self.stride == (1, 1) and all(r == 2 * p for r, p in zip(reach, self.padding, strict=True))
-
-    def infer(self, *inputs: TensorSpec) -> TensorSpec:
-        """The output's spec: one channel per weight row, the scale divided by the stride."""
-        (x,) = inputs
-        if self.weight.shape[1] * self.group_count != x.channels or self.weight.shape[0] % self.group_count:
-            raise self._fail(f"weight {tuple(self.weight.shape)} does not fit {x.channels} channels")
-        if self.bias is not None and self.bias.shape != self.weight.shape[:1]:
-            raise self._fail(f"bias {tuple(self.bias.shape)} does not fit weight {tuple(self.weight.shape)}")
-        if self.stride[0] != self.stride[1]:
-            raise self._fail(f"stride {self.stride} is not square; use one stride for both axes")
-        if x.scale is None:
-            raise self._fail("its input is a constant")
-        return TensorSpec(self.name, self.weight.shape[0], x.scale / self.stride[0])
-
-    def evaluate(self, *inputs: Tensor) -> Tensor:
-        """Cross-correlation as torch.nn.functional.conv2d, then the fused activation."""
-        (x,) = inputs
-        weight = self.weight.to(x)
-        bias = None if self.bias is None else self.bias.to(x)
-        y = F.conv2d(x, weight, bias, self.stride, self.padding, self.dilation, self.group_count)
-        return self.activation.apply(y)
-
-    def macs_per_position(self) -> int:
-        """One per weight."""
-        return self.weight.numel()
-
-    def parameters(self) -> dict[str, Tensor]:
-        """Weight, and bias where there is one."""
-        return {"weight": self.weight} | ({} if self.bias is None else {"bias": self.bias})
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Conv2d(Convolution):
-    """A convolution over all channels, or in `groups` (which NPUs refuse: see the fold DensifyGroupedConv)."""
-
-    groups: int = 1
-
-    @property
-    def group_count(self) -> int:
-        """How many groups the channels fall into."""
-        return self.groups
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class DepthwiseConv2d(Convolution):
-    """One filter, or `multiplier` filters, for each input channel; weight (C*multiplier, 1, kh, kw)."""
-
-    channels: int
-
-    @property
-    def group_count(self) -> int:
-        """One group for each input channel."""
-        return self.channels
-
-    @property
-    def multiplier(self) -> int:
-        """Output channels for each input channel."""
-        return self.weight.shape[0] // self.channels
-
-    def infer(self, *inputs: TensorSpec) -> TensorSpec:
-        """The output's spec, when every filter sees one channel."""
-        if self.weight.shape[1] != 1:
-            raise self._fail(f"weight {tuple(self.weight.shape)} sees several channels at once; use Conv2d with groups")
-        return super().infer(*inputs)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
