@@ -21,7 +21,7 @@ from torch import Tensor
 from edgesr.ops import Activation, Convolution, Op
 from edgesr.progress import Progress, silent
 from edgesr.quant.calibration import to_tensor
-from edgesr.quant.weights import INT32_LIMIT
+from edgesr.quant.weights import BIAS_LIMIT
 from edgesr.quantized import QuantizedGraph, QuantizedWeight
 
 
@@ -68,7 +68,7 @@ def _mean_shift(
 
 def _shifted(weight: QuantizedWeight, shift: Tensor, input_scale: float) -> QuantizedWeight:
     steps = torch.round(weight.bias.double() + shift / (weight.scales * input_scale))
-    return replace(weight, bias=steps.clamp(-INT32_LIMIT, INT32_LIMIT).to(torch.int32))
+    return replace(weight, bias=steps.clamp(-BIAS_LIMIT, BIAS_LIMIT).to(torch.int32))
 
 
 def _evaluate(op: Op, values: Mapping[str, Tensor]) -> Tensor:

@@ -18,13 +18,13 @@ from edgesr.quantized import QuantizedGraph, QuantizedWeight
 def two_convs(seed: int = 0) -> Graph:
     generator = torch.Generator().manual_seed(seed)
     first = torch.randn(8, 3, 3, 3, generator=generator, dtype=torch.float64)
-    second = torch.randn(3, 8, 3, 3, generator=generator, dtype=torch.float64) / 20
+    second = torch.randn(3, 8, 3, 3, generator=generator, dtype=torch.float64) / 80
     return Graph(
         "two",
         TensorSpec("input", 3),
         (
             Conv2d(name="a", inputs=("input",), weight=first, padding=(1, 1), activation=Activation.RELU),
-            Conv2d(name="b", inputs=("a",), weight=second, bias=torch.full((3,), 0.4).double(), padding=(1, 1)),
+            Conv2d(name="b", inputs=("a",), weight=second, bias=torch.full((3,), 0.5).double(), padding=(1, 1)),
         ),
         "b",
     )
