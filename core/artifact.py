@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,8 +40,17 @@ class IOContract:
     any_size: bool
     size_multiple: int = 1
 
+    def __post_init__(self) -> None:
+        """Refuse contracts that no image could meet."""
+        if min(self.channels, self.upscale, self.size_multiple) < 1 or not 0 < self.value_range < float("inf"):
+            raise ValueError("channels, upscale, size_multiple and value_range must be positive")
+        if not self.any_size and not self.sizes:
+            raise ValueError("no size is accepted: sizes is empty and any_size false")
+
     def accepts(self, height: int, width: int) -> str | None:
         """Why an input of that size is refused; None when it is accepted."""
+        if min(height, width) < 1:
+            return f"{height}x{width} holds no pixel"
         if height % self.size_multiple or width % self.size_multiple:
             return f"{height}x{width} is no multiple of {self.size_multiple}"
         if not self.any_size and (height, width) not in self.sizes:
@@ -76,15 +86,16 @@ class IOContract:
     @classmethod
     def from_json(cls, plain: Mapping[str, object]) -> IOContract:
         """The contract that `to_json` wrote."""
-        known = {f.name: plain[f.name] for f in dataclasses.fields(cls)}
-        sizes = known["sizes"]
-        assert isinstance(sizes, (list, tuple))
-        known |= {
-            "dtype": IODtype(known["dtype"]),
-            "layout": Layout(known["layout"]),
-            "sizes": tuple(map(tuple, sizes)),
-        }
-        return cls(**known)  # type: ignore[arg-type]  # names and kinds were checked above
+        return cls(
+            dtype=IODtype(plain["dtype"]),
+            layout=Layout(plain["layout"]),
+            channels=_entry(plain, "channels", int),
+            upscale=_entry(plain, "upscale", int),
+            value_range=float(_entry(plain, "value_range", int, float)),
+            sizes=tuple(_size(size) for size in _entry(plain, "sizes", list, tuple)),
+            any_size=_entry(plain, "any_size", bool),
+            size_multiple=_entry(plain, "size_multiple", int),
+        )
 
 
 @dataclass(frozen=True)
@@ -118,10 +129,16 @@ class Artifact:
     @classmethod
     def from_json(cls, plain: Mapping[str, object]) -> Artifact:
         """The artifact that `to_json` wrote."""
-        known = {f.name: plain[f.name] for f in dataclasses.fields(cls)}
-        contract = known["contract"]
-        assert isinstance(contract, dict)
-        return cls(**(known | {"contract": IOContract.from_json(contract)}))  # type: ignore[arg-type]  # as above
+        return cls(
+            file=_entry(plain, "file", str),
+            target=_entry(plain, "target", str),
+            sha256=_entry(plain, "sha256", str),
+            size_bytes=_entry(plain, "size_bytes", int),
+            contract=IOContract.from_json(_entry(plain, "contract", dict)),
+            reference=_entry(plain, "reference", str),
+            graph=_entry(plain, "graph", str),
+            facts=_entry(plain, "facts", dict),
+        )
 
 
 @dataclass(frozen=True)
@@ -150,7 +167,10 @@ class Manifest:
         path = self.folder / artifact.file
         if not path.is_file():
             raise ArtifactError(f"{path} is missing, its manifest lists it; export it again")
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        try:
+            found = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise ArtifactError(f"cannot read {path}: {error.strerror or error}; check its permissions") from error
         if found != artifact.sha256:
             raise ArtifactError(
                 f"{path} was changed after its export: sha256 {found[:12]}, the manifest says {artifact.sha256[:12]}; "
@@ -168,13 +188,15 @@ class Manifest:
 def load_manifest(folder: Path) -> Manifest:
     """The manifest of a folder; raises `ArtifactError` where there is none or it cannot be read."""
     path = folder / MANIFEST_NAME
-    if not path.is_file():
+    if not path.exists():
         raise ArtifactError(f"{path} does not exist; give a folder, or a file in a folder, that edgesr export wrote")
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
         version = plain["manifest_version"]
         artifacts = tuple(Artifact.from_json(a) for a in plain["artifacts"]) if version == MANIFEST_VERSION else ()
-    except (ValueError, KeyError, TypeError, AssertionError, OSError) as error:
+    except OSError as error:
+        raise ArtifactError(f"cannot read {path}: {error.strerror or error}; check its permissions") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ArtifactError(f"{path} is no edgesr manifest ({type(error).__name__}: {error}); export again") from error
     if version != MANIFEST_VERSION:
         raise ArtifactError(f"{path} has version {version}, this edgesr reads {MANIFEST_VERSION}; export again")
@@ -192,3 +214,17 @@ def locate(path: Path) -> tuple[Manifest, tuple[Artifact, ...]]:
         raise ArtifactError(f"{path} does not exist; give a folder or an artifact that edgesr export wrote")
     manifest = load_manifest(path.parent)
     return manifest, (manifest.find(path.name),)
+
+
+def _entry(plain: Mapping[str, object], name: str, *kinds: type[Any]) -> Any:
+    """An entry of a manifest, when it is of one of the kinds; true and false are no numbers."""
+    value = plain[name]
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        raise TypeError(f"{name} is {value!r:.40}, wanted {' or '.join(kind.__name__ for kind in kinds)}")
+    return value
+
+
+def _size(plain: object) -> tuple[int, int]:
+    if not isinstance(plain, (list, tuple)) or len(plain) != 2 or any(type(n) is not int for n in plain):
+        raise TypeError(f"size {plain!r:.40} is no pair of whole numbers")
+    return (plain[0], plain[1])

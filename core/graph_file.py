@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+import torch
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from edgesr.errors import ArtifactError, EdgeSRError
+from edgesr.errors import ArtifactError
 from edgesr.graph import Graph
 from edgesr.ops import VOCABULARY, Activation, Op, ShuffleOrder, TensorSpec
 from edgesr.quantized import QuantizedGraph, QuantizedWeight, QuantParams
@@ -37,7 +38,7 @@ def serialize_graph(network: Graph | QuantizedGraph) -> bytes:
         description["activations"] = {name: dataclasses.asdict(q) for name, q in network.activations.items()}
         for name, weight in network.weights.items():
             for part in dataclasses.fields(weight):
-                tensors[f"{name}/integer_{part.name}"] = getattr(weight, part.name).contiguous()
+                tensors[f"{name}/integer_{part.name}"] = _own(getattr(weight, part.name))
     return bytes(save(tensors, {METADATA_KEY: json.dumps(description, sort_keys=True)}))
 
 
@@ -48,10 +49,11 @@ def load_graph(path: Path) -> Graph | QuantizedGraph:
             description = json.loads((file.metadata() or {})[METADATA_KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
         return _restore(description, tensors)
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError, EdgeSRError) as error:
-        raise ArtifactError(
-            f"{path} is no graph that edgesr wrote ({type(error).__name__}: {error}); export again"
-        ) from error
+    except OSError as error:
+        raise ArtifactError(f"cannot read {path}: {error.strerror or error}; export again") from error
+    except Exception as error:  # a damaged description fails wherever its first wrong value is used
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ArtifactError(f"{path} is no graph that edgesr wrote ({why}); export again") from error
 
 
 def _describe(op: Op, tensors: dict[str, Tensor]) -> dict[str, object]:
@@ -59,10 +61,15 @@ def _describe(op: Op, tensors: dict[str, Tensor]) -> dict[str, object]:
     for part in dataclasses.fields(op):
         value = getattr(op, part.name)
         if isinstance(value, Tensor):
-            tensors[f"{op.name}/{part.name}"] = value.contiguous()
+            tensors[f"{op.name}/{part.name}"] = _own(value)
         else:
             plain[part.name] = value.value if isinstance(value, enum.Enum) else value
     return plain
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """A copy: operators may share one tensor, which safetensors refuses to write twice."""
+    return tensor.detach().clone(memory_format=torch.contiguous_format)
 
 
 def _restore(description: Mapping[str, object], tensors: Mapping[str, Tensor]) -> Graph | QuantizedGraph:

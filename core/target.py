@@ -89,4 +89,4 @@ def find_target(name: str) -> Target | None:
 
 def near_targets(name: str) -> list[str]:
     """The names most like `name`, at most three."""
-    return difflib.get_close_matches(name, [target.name for target in TARGETS], n=3, cutoff=0.3)
+    return difflib.get_close_matches(name.lower(), [target.name for target in TARGETS], n=3, cutoff=0.3)

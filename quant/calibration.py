@@ -39,10 +39,15 @@ def calibrate(graph: Graph, images: Sequence[np.ndarray], progress: Progress = s
     """Run uint8 RGB images (H, W, 3), values / 255, through the graph and collect statistics.
 
     Positions are drawn evenly over the images by a seeded generator: the same images give the same statistics.
-    Raises `CalibrationError` where there is no image or a tensor is not finite.
+    Raises `CalibrationError` where there is no image, one is not of the graph's channels, or a tensor is not finite.
     """
     if not images:
         raise CalibrationError("no calibration images; give a folder of natural images with --calib")
+    for image in images:
+        if image.shape[2] != graph.input.channels:
+            found, wanted = image.shape[2], graph.input.channels
+            why = f"calibration images have {found} channels, the network takes {wanted}"
+            raise CalibrationError(f"{why}; INT8 is for networks on RGB images, export a float target")
     collector = _Collector(max(1, POSITIONS_PER_TENSOR // len(images)), torch.Generator().manual_seed(seed))
     with torch.no_grad():
         for done, image in enumerate(images):

@@ -22,12 +22,12 @@ import torch
 from torch import Tensor
 
 from edgesr.graph import Graph
-from edgesr.ops import Activation, Add, Concat, Convolution, DepthwiseConv2d, Mul, Op, Relu, Sub
+from edgesr.ops import Activation, Add, Concat, Convolution, Mul, Op, Relu, Sub
 from edgesr.quant.calibration import Calibration
 
 RANGE_QUANTILE = 0.9999
 MAX_LOG_SCALE = 4.0
-"""Channels are moved by at most e^4: a dead channel must not get an unbounded scale."""
+"""Channels are moved by at most e^4, those of gates by e^8: a dead channel must not get an unbounded scale."""
 
 LogScales = Mapping[str, Tensor]
 """log s by tensor, each (C,)."""
@@ -46,15 +46,15 @@ def apply_scales(graph: Graph, log_scales: LogScales) -> Graph:
     for op in graph:
         if isinstance(op, Convolution):
             out, into = torch.exp(-log_scales[op.name].double()), torch.exp(log_scales[op.inputs[0]].double())
-            fan_in = (
-                into.repeat_interleave(op.weight.shape[0] // op.channels)[:, None]
-                if isinstance(op, DepthwiseConv2d)
-                else into
-            )
-            weight = op.weight * out[:, None, None, None] * fan_in[..., :, None, None]
+            weight = op.weight * (out[:, None] * _per_row(op, into))[:, :, None, None]
             op = replace(op, weight=weight, bias=None if op.bias is None else op.bias * out)
         ops.append(op)
     return replace(graph, ops=tuple(ops))
+
+
+def _per_row(op: Convolution, values: Tensor) -> Tensor:
+    """For each filter the values (O, I per group) of the channels that it reads: those of its group."""
+    return values.reshape(op.group_count, -1).repeat_interleave(op.weight.shape[0] // op.group_count, 0)
 
 
 def choose_scales(graph: Graph, calibration: Calibration, alpha: float) -> LogScales:
@@ -103,11 +103,19 @@ def _scalable(graph: Graph, op: Op) -> bool:
     """Whether the operator commutes with channel scales that obey the rules."""
     if isinstance(op, (Convolution, Add, Sub, Mul)) and op.activation is Activation.RELU6:
         return False
-    if isinstance(op, (Add, Sub, Mul)) and any(graph.specs[x].scale is None for x in op.inputs):
+    if isinstance(op, (Add, Sub, Mul)) and any(_broadcasts(graph, op, x) for x in op.inputs):
         return False
+    if isinstance(op, Concat):  # its scales follow from what it joins: nothing else may bind them
+        return not any(isinstance(reader, (Add, Sub, Relu)) for reader in graph.consumers[op.name])
     if isinstance(op, Mul):
         return _gate(graph, op) is not None
-    return isinstance(op, (Convolution, Add, Sub, Concat, Relu))
+    return isinstance(op, (Convolution, Add, Sub, Relu))
+
+
+def _broadcasts(graph: Graph, op: Op, name: str) -> bool:
+    """Whether an operand is spread over positions or channels, so that channel scales cannot tie it to the result."""
+    spec = graph.specs[name]
+    return spec.scale is None or spec.channels != graph.specs[op.name].channels
 
 
 def _fixed_tensors(graph: Graph) -> set[str]:

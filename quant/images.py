@@ -21,7 +21,7 @@ MIN_PIXELS = 4096
 
 @dataclass(frozen=True, eq=False)
 class CalibrationImages:
-    """uint8 RGB pieces (H, W, 3) and where they came from."""
+    """uint8 RGB pieces (H, W, 3), the folder they came from, and each one's file name."""
 
     pieces: tuple[np.ndarray, ...]
     source: str
@@ -38,26 +38,32 @@ def load_calibration_images(
     """
     paths = builtin_calibration_paths() if folder is None else list_images(folder)
     chosen = _spread(paths, MAX_IMAGES)
-    pieces: list[np.ndarray] = []
+    pieces: dict[str, np.ndarray] = {}
     for done, path in enumerate(chosen):
         progress("reading calibration images", done, len(chosen))
         piece = centre(load_rgb(path), size_multiple)
         if piece.size:
-            pieces.append(piece)
+            pieces[path.name] = piece
     progress("reading calibration images", len(chosen), len(chosen))
-    if sum(piece.shape[0] * piece.shape[1] for piece in pieces) < MIN_PIXELS:
+    source = "builtin" if folder is None else str(folder)
+    if sum(piece.shape[0] * piece.shape[1] for piece in pieces.values()) < MIN_PIXELS:
+        cut = f" in multiples of {size_multiple}" if size_multiple > 1 else ""
         raise CalibrationError(
-            f"{folder}: the images hold fewer than {MIN_PIXELS} pixels together, too few to calibrate on; "
-            "give some dozen natural images of 64x64 or more with --calib"
+            f"{source}: the images hold fewer than {MIN_PIXELS} pixels together{cut}, too few to calibrate on; "
+            f"give some dozen natural images of {max(64, size_multiple)}x{max(64, size_multiple)} or more with --calib"
         )
-    return CalibrationImages(tuple(pieces), "builtin" if folder is None else str(folder), tuple(p.name for p in chosen))
+    return CalibrationImages(tuple(pieces.values()), source, tuple(pieces))
 
 
-def centre(image: np.ndarray, size_multiple: int) -> np.ndarray:
-    """The middle of an image, at most 192 pixels a side and a multiple of `size_multiple`."""
-    height, width = (min(n, MAX_SIDE) // size_multiple * size_multiple for n in image.shape[:2])
+def centre(image: np.ndarray, size_multiple: int, max_side: int = MAX_SIDE) -> np.ndarray:
+    """The middle of an image, a multiple of `size_multiple` and at most `max_side` pixels a side, or one multiple.
+
+    A copy: a view would keep the whole image in memory.
+    """
+    limit = max(max_side, size_multiple)
+    height, width = (min(n, limit) // size_multiple * size_multiple for n in image.shape[:2])
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
-    return image[top : top + height, left : left + width]
+    return image[top : top + height, left : left + width].copy()
 
 
 def _spread(paths: Sequence[Path], limit: int) -> list[Path]:

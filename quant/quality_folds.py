@@ -8,7 +8,7 @@ the output image closer than a threshold to visible error.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from edgesr.graph import Graph
 from edgesr.ops import Op
 from edgesr.progress import Progress, silent
 from edgesr.quant.calibration import Calibration
+from edgesr.quant.images import centre
 from edgesr.quant.ranges import RangeRule
 from edgesr.quant.sensitivity import sensitivities_db
 from edgesr.quantized import QuantParams
@@ -40,20 +41,45 @@ def compose_sensitive(
     pairs, gates = _applicable(ComposeConvs(math.inf), graph), _applicable(GateForm(), graph)
     between = {op.inputs[0] for op in (*pairs, *gates)}
     candidates = {name: QuantParams.from_range(*rule.bounds(calibration[name])) for name in sorted(between)}
-    chosen = [_middle(image) for image in images[:: max(1, len(images) // MEASURED_IMAGES)][:MEASURED_IMAGES]]
+    chosen = [centre(image, _size_multiple(graph), MEASURED_SIDE) for image in _some(images)]
     scores = sensitivities_db(graph, chosen, candidates, progress)
     sensitive = {name for name, score in scores.items() if score < threshold_db}
-    folds = (
-        ComposeConvs(math.inf, frozenset(op.name for op in pairs if op.inputs[0] in sensitive)),
-        GateForm(frozenset(op.name for op in gates if op.inputs[0] in sensitive)),
-    )
-    return run_folds(graph, folds)
+    return run_folds(graph, (_Past(ComposeConvs(math.inf), sensitive), _Past(GateForm(), sensitive)))
 
 
-def _middle(image: np.ndarray) -> np.ndarray:
-    """The middle of an image (H, W, C), at most 64 pixels a side."""
-    top, left = (max(0, (n - MEASURED_SIDE) // 2) for n in image.shape[:2])
-    return image[top : top + MEASURED_SIDE, left : left + MEASURED_SIDE]
+class _Past(Fold):
+    """Another fold, only at operators that read one of some tensors: it lets them read past it."""
+
+    def __init__(self, fold: Fold, tensors: Set[str]) -> None:
+        self.name = fold.name
+        self.exactness = fold.exactness
+        self.fold = fold
+        self.tensors = tensors
+
+    def considers(self, op: Op) -> bool:
+        """What the other fold considers."""
+        return self.fold.considers(op)
+
+    def refuses(self, graph: Graph, op: Op) -> str | None:
+        """The operator reads none of the tensors, or the other fold refuses."""
+        if op.inputs[0] not in self.tensors:
+            return f"'{op.inputs[0]}' is not sensitive"
+        return self.fold.refuses(graph, op)
+
+    def rewrite(self, graph: Graph, op: Op) -> Graph:
+        """The other fold's rewriting."""
+        return self.fold.rewrite(graph, op)
+
+
+def _size_multiple(graph: Graph) -> int:
+    """What height and width must be multiples of for every tensor to have a whole size."""
+    return math.lcm(*(spec.scale.denominator for spec in graph.specs.values() if spec.scale is not None))
+
+
+def _some(images: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """At most eight images, spread over all."""
+    count = min(MEASURED_IMAGES, len(images))
+    return [images[i * len(images) // count] for i in range(count)]
 
 
 def _applicable(fold: Fold, graph: Graph) -> list[Op]:

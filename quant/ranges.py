@@ -1,25 +1,32 @@
 """From statistics to quantization parameters: percentile or min-max ranges, and which tensors must share them.
 
 The input and the output image lie on the 1/255 grid with zero point -128: uint8 input is exact, and int8 saturation at
-the output is the clip to [0, 1]. Operators that only move values (concat, depth-to-space, slice, nearest resize) have
-one quantization for all they read and write, because the runtimes move integers.
+the output is the clip to [0, 1]. Sigmoid and Tanh have the output grids that TFLite prescribes. Operators that only
+move values (concat, depth-to-space, slice, nearest resize) have one quantization for all they read and write, because
+the runtimes move integers.
 """
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from edgesr.errors import CalibrationError
+from edgesr.errors import CalibrationError, ExportError
 from edgesr.graph import Graph
-from edgesr.ops import Concat, DepthToSpace, ResizeNearest, Slice
+from edgesr.ops import Concat, DepthToSpace, Op, ResizeNearest, Sigmoid, Slice, Tanh
 from edgesr.quant.calibration import Calibration, TensorStatistics
 from edgesr.quantized import IMAGE_GRID, QuantParams
 
 MOVERS = (Concat, DepthToSpace, ResizeNearest, Slice)
+FUNCTION_GRIDS: Mapping[type[Op], QuantParams] = {
+    Sigmoid: QuantParams(1 / 256, -128),
+    Tanh: QuantParams(1 / 128, 0),
+}
+"""Outputs of fixed range; TFLite's INT8 specification demands these parameters, its reference kernels refuse others."""
 
 
 class RangeMethod(enum.Enum):
@@ -36,11 +43,18 @@ class RangeRule:
     method: RangeMethod = RangeMethod.PERCENTILE
     tail: float = 1e-4
 
+    def __post_init__(self) -> None:
+        """Refuse tails that leave nothing between them."""
+        if not 0 <= self.tail < 0.5:
+            raise ValueError(f"tail {self.tail} is no share below one half")
+
     def bounds(self, statistics: TensorStatistics) -> tuple[float, float]:
-        """The range of one tensor."""
+        """The range of one tensor; its extremes where it is so rarely off zero that percentiles see nothing else."""
+        extremes = statistics.lowest.min().item(), statistics.highest.max().item()
         if self.method is RangeMethod.MIN_MAX:
-            return statistics.lowest.min().item(), statistics.highest.max().item()
-        return quantile_bounds(statistics.samples, self.tail)
+            return extremes
+        low, high = quantile_bounds(statistics.samples, self.tail)
+        return extremes if low == high == 0 else (low, high)
 
 
 def quantile_bounds(samples: Tensor, tail: float) -> tuple[float, float]:
@@ -51,19 +65,54 @@ def quantile_bounds(samples: Tensor, tail: float) -> tuple[float, float]:
 
 
 def choose_ranges(graph: Graph, calibration: Calibration, rule: RangeRule) -> dict[str, QuantParams]:
-    """Quantization parameters for every tensor; raises `CalibrationError` where a tensor never left zero."""
+    """Quantization parameters for every tensor.
+
+    Raises `CalibrationError` where a tensor never left zero, and `ExportError` where tensors that must share one
+    quantization cannot.
+    """
     chosen: dict[str, QuantParams] = {}
     for group in tied_groups(graph):
-        if graph.input.name in group or graph.output in group:
-            params = IMAGE_GRID
-        else:
-            bounds = [rule.bounds(calibration[name]) for name in group]
-            low, high = min(b[0] for b in bounds), max(b[1] for b in bounds)
+        bounds = {name: rule.bounds(calibration[name]) for name in group}
+        params = _prescribed(graph, group)
+        if params is None:
+            low, high = min(b[0] for b in bounds.values()), max(b[1] for b in bounds.values())
             if low == high == 0:
                 raise CalibrationError(f"'{group[0]}' is zero on every calibration image; use images with content")
             params = QuantParams.from_range(low, high)
+        else:
+            _refuse_clipped(graph, bounds, params)
         chosen |= dict.fromkeys(group, params)
     return chosen
+
+
+def _prescribed(graph: Graph, group: Sequence[str]) -> QuantParams | None:
+    """The grid that the image or a function prescribes to a group, None where nothing does."""
+    grids = [("the image", IMAGE_GRID) for name in group if name in (graph.input.name, graph.output)]
+    producers = [op for op in map(graph.producer, group) if op is not None]
+    grids += [(f"'{op.name}'", FUNCTION_GRIDS[type(op)]) for op in producers if type(op) in FUNCTION_GRIDS]
+    for who, grid in grids[1:]:
+        if grid != grids[0][1]:
+            raise ExportError(
+                f"{grids[0][0]} and {who} have different INT8 grids, and nothing that computes lies between; "
+                "put a convolution there, or export a float target"
+            )
+    return grids[0][1] if grids else None
+
+
+def _refuse_clipped(graph: Graph, bounds: Mapping[str, tuple[float, float]], params: QuantParams) -> None:
+    """Refuse features bound to a prescribed grid that they leave, where an operator goes on computing with them.
+
+    What is only moved on to the output image may be clipped: that is the image's own clip.
+    """
+    lowest, highest = (params.scale * (q - params.zero_point) for q in (params.lowest - 0.5, params.highest + 0.5))
+    for name, (low, high) in bounds.items():
+        computing = [op for op in graph.consumers[name] if not isinstance(op, MOVERS)]
+        if computing and not lowest <= low <= high <= highest:
+            raise ExportError(
+                f"'{name}' spans {low:.3g}..{high:.3g} and shares the INT8 range of an image or function that it was "
+                f"joined with; '{computing[0].name}' would read it clipped: put a convolution before the join, or "
+                "export a float target"
+            )
 
 
 def tied_groups(graph: Graph) -> list[list[str]]:

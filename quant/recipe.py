@@ -1,7 +1,8 @@
 """Recipes for post-training quantization, and the one function that runs them.
 
 A recipe turns a folded float graph and calibration images into a `QuantizedGraph`. Its stages are separate modules:
-quality folds, calibration, equalization, ranges, weight rounding, bias correction. A deeper recipe adds stages between or after them.
+quality folds, calibration, equalization, ranges, weight rounding, bias correction. A deeper recipe adds stages between
+or after them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from edgesr.export.pipeline import FoldRecord
+from edgesr.export.folds.elide_output_clip import ElideOutputClip
+from edgesr.export.folds.fold import Fold
+from edgesr.export.pipeline import FoldRecord, run_folds
 from edgesr.graph import Graph
 from edgesr.progress import Progress, silent
 from edgesr.quant.bias_correction import correct_biases
@@ -25,6 +28,10 @@ from edgesr.quantized import QuantizedGraph
 
 IMAGE_ROUNDING_DB = 10 * math.log10(12 * 255**2)
 """PSNR of an image rounded to 8 bits: uniform rounding has variance step^2 / 12, 58.9 dB below a peak of 255 steps."""
+
+
+INTEGER_FOLDS: tuple[Fold, ...] = (ElideOutputClip(),)
+"""What holds on the 8-bit grid of the output image alone, and so for quantized graphs only."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,11 @@ class Recipe:
     equalization: float = 0.5
     sensitive_below_db: float = IMAGE_ROUNDING_DB
     bias_images: int = 12
+
+    def __post_init__(self) -> None:
+        """Refuse exponents that do more than make all channels alike."""
+        if not 0 <= self.equalization <= 1:
+            raise ValueError(f"recipe '{self.name}': equalization {self.equalization} lies outside 0..1")
 
 
 RECIPES: tuple[Recipe, ...] = (Recipe("fast"),)
@@ -59,12 +71,13 @@ class Quantization:
 def quantize(graph: Graph, images: Sequence[np.ndarray], recipe: Recipe, progress: Progress = silent) -> Quantization:
     """Quantize a folded float graph after training, with uint8 RGB calibration images (H, W, 3).
 
-    Raises `CalibrationError` where the images give no usable ranges.
+    Raises `CalibrationError` where the images give no usable ranges, and `ExportError` where the graph allows none.
     """
+    graph, folds = run_folds(graph, INTEGER_FOLDS)
     calibration = calibrate(graph, images, progress)
-    folds: list[FoldRecord] = []
     if recipe.sensitive_below_db > 0:
-        graph, folds = compose_sensitive(graph, images, calibration, recipe.ranges, recipe.sensitive_below_db, progress)
+        graph, more = compose_sensitive(graph, images, calibration, recipe.ranges, recipe.sensitive_below_db, progress)
+        folds = [*folds, *more]
         calibration = {name: calibration[name] for name in graph.specs}  # exact folds keep the values of what is left
     if recipe.equalization > 0:
         graph, calibration = equalize(graph, calibration, recipe.equalization)
