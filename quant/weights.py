@@ -11,7 +11,6 @@ from edgesr.ops import Convolution
 from edgesr.quantized import QuantizedWeight, QuantParams
 
 WEIGHT_LIMIT = 127
-INT32_LIMIT = 2**31 - 1
 BIAS_LIMIT = 2**30
 """Half of int32: the sum of a bias and thousands of products of 8-bit integers stays within it."""
 
@@ -33,12 +32,12 @@ def quantize_weight(op: Convolution, input_scale: float) -> QuantizedWeight:
 def weight_scales(op: Convolution, input_scale: float) -> torch.Tensor:
     """The step of each output channel, (O,) float64, as the float32 number that a file stores.
 
-    It is the largest magnitude / 127; more where the bias, in steps of input scale * step, would leave int32 (a channel
-    of almost no weight), and 1 where that is no normal float32: the channel is zero.
+    It is the largest magnitude / 127; more where the bias, in steps of input scale * step, would pass half of its limit
+    (a channel of almost no weight); and 1 where that is no normal float32: the channel is zero.
     """
     steps = op.weight.abs().flatten(1).amax(1) / WEIGHT_LIMIT
     if op.bias is not None:
-        steps = torch.maximum(steps, op.bias.abs() / (input_scale * BIAS_LIMIT))
+        steps = torch.maximum(steps, op.bias.abs() / (input_scale * BIAS_LIMIT / 2))
     stored = steps.float().double()
     return torch.where(stored >= torch.finfo(torch.float32).tiny, stored, torch.ones_like(stored))
 

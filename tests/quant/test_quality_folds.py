@@ -1,0 +1,237 @@
+"""Sensitive tensors are composed away, all of them and no other, and the function stays."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from edgesr.export.folds.compose_convs import ComposeConvs
+from edgesr.export.folds.gate_form import GateForm
+from edgesr.graph import Graph
+from edgesr.ops import Add, Conv2d, DepthToSpace, Mul
+from edgesr.quant import quality_folds
+from edgesr.quant.calibration import calibrate
+from edgesr.quant.quality_folds import compose_sensitive
+from edgesr.quant.ranges import RangeRule
+
+Images = tuple[np.ndarray, ...]
+Assert = Callable[[Graph, Graph], None]
+
+
+def composed(graph: Graph, images: Images, threshold_db: float) -> tuple[Graph, dict[str, tuple[str, ...]]]:
+    """The graph and, by fold, what it rewrote."""
+    result, records = compose_sensitive(graph, images, calibrate(graph, images), RangeRule(), threshold_db)
+    return result, {record.fold: record.changed for record in records}
+
+
+def scored(monkeypatch: pytest.MonkeyPatch, scores: dict[str, float]) -> list[set[str]]:
+    """Make sensitivities up; returns a list that collects which tensors were asked about."""
+    asked: list[set[str]] = []
+
+    def made_up(graph: Graph, images: object, candidates: dict[str, object], progress: object) -> dict[str, float]:
+        asked.append(set(candidates))
+        return {name: scores[name] for name in candidates}
+
+    monkeypatch.setattr(quality_folds, "sensitivities_db", made_up)
+    return asked
+
+
+@pytest.fixture
+def chain(build: Any) -> Graph:
+    """Four convolutions in a row: 3x3, 1x1, 1x1, 3x3; no bias meets the padding of the last."""
+    return build.graph(
+        build.conv("a", "input", 3, 6),
+        build.conv("b", "a", 6, 8, kernel=1, bias=False),
+        build.conv("c", "b", 8, 5, kernel=1, bias=False),
+        build.conv("out", "c", 5, 3),
+    )
+
+
+CHAINS: dict[str, tuple[set[str], list[str]]] = {
+    "none": (set(), ["a", "b", "c", "out"]),
+    "first": ({"a"}, ["b", "c", "out"]),
+    "middle": ({"b"}, ["a", "c", "out"]),
+    "last": ({"c"}, ["a", "b", "out"]),
+    "first two": ({"a", "b"}, ["c", "out"]),
+    "ends": ({"a", "c"}, ["b", "out"]),
+    "last two": ({"b", "c"}, ["a", "out"]),
+}
+
+
+@pytest.mark.parametrize("case", CHAINS)
+def test_exactly_the_sensitive_tensors_go(
+    case: str, chain: Graph, noise: Images, monkeypatch: pytest.MonkeyPatch, assert_same: Assert
+) -> None:
+    sensitive, left = CHAINS[case]
+    asked = scored(monkeypatch, {name: 20.0 if name in sensitive else 60.0 for name in "abc"})
+    result, _ = composed(chain, noise, 40.0)
+    assert asked == [{"a", "b", "c"}]
+    assert [op.name for op in result] == left
+    assert_same(chain, result)
+
+
+def test_where_two_exclude_each_other_the_first_goes(
+    chain: Graph, noise: Images, monkeypatch: pytest.MonkeyPatch, assert_same: Assert
+) -> None:
+    """Composed with `a`, `b` and then `c` are 3x3, and two 3x3 convolutions are not composed."""
+    scored(monkeypatch, dict.fromkeys("abc", 0.0))
+    result, changed = composed(chain, noise, 40.0)
+    assert [op.name for op in result] == ["c", "out"]
+    assert changed == {"compose-convs": ("b", "c")}
+    assert_same(chain, result)
+
+
+@pytest.fixture
+def gates(build: Any) -> Graph:
+    """Two gated blocks whose gates could read past `f` and `h`, the first one's producer pointwise itself."""
+    return build.graph(
+        build.conv("e", "input", 3, 4),
+        build.conv("f", "e", 4, 4, kernel=1),
+        Add(name="s", inputs=("e", "f")),
+        build.conv("g", "f", 4, 4, kernel=1),
+        Mul(name="m", inputs=("s", "g")),
+        build.conv("h", "m", 4, 4),
+        Add(name="t", inputs=("m", "h")),
+        build.conv("k", "h", 4, 4, kernel=1),
+        Mul(name="n", inputs=("t", "k")),
+        build.conv("out", "n", 4, 3),
+    )
+
+
+@pytest.mark.parametrize(
+    ("sensitive", "sources"),
+    [
+        (set(), {"f": "e", "g": "f", "k": "h"}),
+        ({"f"}, {"f": "e", "g": "e", "k": "h"}),  # and not "input": `e` is not sensitive, though `g` could read past it
+        ({"h"}, {"f": "e", "g": "f", "k": "m"}),
+        ({"f", "h"}, {"f": "e", "g": "e", "k": "m"}),
+        ({"e"}, {"f": "e", "g": "f", "k": "h"}),  # read by a convolution that is no gate, and by a sum
+    ],
+)  # fmt: skip
+def test_exactly_the_gates_behind_sensitive_tensors_read_past_them(
+    sensitive: set[str],
+    sources: dict[str, str],
+    gates: Graph,
+    noise: Images,
+    monkeypatch: pytest.MonkeyPatch,
+    assert_same: Assert,
+) -> None:
+    asked = scored(monkeypatch, {name: 20.0 if name in sensitive else 60.0 for name in gates.specs})
+    result, changed = composed(gates, noise, 40.0)
+    assert asked == [{"f", "h"}]
+    assert {op.name: op.inputs[0] for op in result if op.name in sources} == sources
+    expected = tuple(name for name, tensor in (("g", "f"), ("k", "h")) if tensor in sensitive)
+    assert changed == ({"gate-form": expected} if expected else {})
+    assert_same(gates, result)
+
+
+def test_the_threshold_is_compared_with_what_quantizing_the_tensor_costs(
+    small_spanv2: Graph, photographs: Images, assert_same: Assert
+) -> None:
+    images, rule = photographs[:3], RangeRule()
+    calibration = calibrate(small_spanv2, images)
+    asked: dict[str, float] = {}
+    original = quality_folds.sensitivities_db
+
+    def listening(*args: Any) -> dict[str, float]:
+        asked.update(original(*args))
+        return asked
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quality_folds, "sensitivities_db", listening)
+        compose_sensitive(small_spanv2, images, calibration, rule, 0.0)
+    assert set(asked) == {"depthwise_conv", "block_2.c3.conv"}
+    low, high = sorted(asked.values())
+    assert high - low > 0.5, "the two tensors must differ, or this test proves nothing"
+    (lower,) = (name for name, score in asked.items() if score == low)
+    only_lower, _ = composed(small_spanv2, images, (low + high) / 2)
+    everything, changed = composed(small_spanv2, images, math.inf)
+    gone = [name for name in asked if only_lower.producer(name) is None]
+    gate_reads = {op.name: op.inputs[0] for op in only_lower if op.name == "block_2.guidance_map_conv"}
+    assert (gone == ["depthwise_conv"]) == (lower == "depthwise_conv")
+    assert (gate_reads["block_2.guidance_map_conv"] != "block_2.c3.conv") == (lower == "block_2.c3.conv")
+    assert changed == {"compose-convs": ("pointwise_conv",), "gate-form": ("block_2.guidance_map_conv",)}
+    for result in (only_lower, everything):
+        assert_same(small_spanv2, result)
+
+
+def test_nothing_is_sensitive_below_no_threshold(small_spanv2: Graph, photographs: Images) -> None:
+    result, changed = composed(small_spanv2, photographs[:2], 0.0)
+    assert result is small_spanv2 and changed == {}
+
+
+def test_composing_a_sensitive_tensor_helps(build: Any, noise: Images) -> None:
+    """A tensor of few used steps, here by two outlier channels that cancel, is what this is for."""
+    graph = build.graph(build.conv("a", "input", 3, 4), build.conv("out", "a", 4, 3, kernel=1, bias=False))
+    first, second = graph.parameters()["a", "weight"], graph.parameters()["out", "weight"]
+    first[1] = first[0] = 100 * first[0]
+    second[:, 1] = -second[:, 0]
+    calibration, rule = calibrate(graph, noise), RangeRule()
+    result, records = compose_sensitive(graph, noise, calibration, rule, 58.9)
+    assert [op.name for op in result] == ["out"] and records[0].exactness == ComposeConvs().exactness.value
+
+
+def test_the_folds_keep_their_names_and_exactness(gates: Graph, chain: Graph, noise: Images) -> None:
+    for graph, fold in ((gates, GateForm()), (chain, ComposeConvs())):
+        _, records = compose_sensitive(graph, noise, calibrate(graph, noise), RangeRule(), math.inf)
+        assert {(record.fold, record.exactness) for record in records} == {(fold.name, fold.exactness.value)}
+
+
+def test_images_are_cut_to_what_the_network_takes(build: Any) -> None:
+    """Down by 6 and up again: pieces of 64 pixels would not come out as they went in."""
+    graph = build.graph(
+        build.conv("down", "input", 3, 9, kernel=1, stride=(3, 3)),
+        build.conv("half", "down", 9, 36, kernel=1, stride=(2, 2)),
+        build.conv("wide", "half", 36, 36, kernel=1),
+        DepthToSpace(name="d", inputs=("wide",), block=6),
+        build.conv("skip", "input", 3, 1),
+        Add(name="s", inputs=("d", "skip")),
+        build.conv("out", "s", 1, 3),
+    )
+    images = (np.random.default_rng(0).integers(0, 256, (72, 90, 3), dtype=np.uint8),)
+    result, _ = composed(graph, images, math.inf)
+    x = torch.rand(1, 3, 12, 18, dtype=torch.float64)
+    assert torch.allclose(result.execute(x), graph.execute(x), rtol=0, atol=1e-12)
+    assert len(result.ops) < len(graph.ops)
+
+
+def test_eight_images_from_first_to_last_are_measured(chain: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[tuple[int, ...]]] = []
+
+    def listening(graph: Graph, images: list[np.ndarray], *rest: object) -> dict[str, float]:
+        seen.append([(int(image.max()), *image.shape) for image in images])
+        return dict.fromkeys("abc", 99.0)
+
+    monkeypatch.setattr(quality_folds, "sensitivities_db", listening)
+    images = tuple(np.full((100, 30, 3), index, np.uint8) for index in range(15))
+    composed(chain, images, 40.0)
+    assert seen == [[(index, 64, 30, 3) for index in (0, 1, 3, 5, 7, 9, 11, 13)]]
+    composed(chain, images[:3], 40.0)
+    assert [piece[0] for piece in seen[1]] == [0, 1, 2]
+
+
+def test_the_quantization_that_is_tried_is_the_rule_s(
+    chain: Graph, noise: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calibration, rule = calibrate(chain, noise), RangeRule(tail=0.1)
+    tried: dict[str, Any] = {}
+
+    def listening(graph: Graph, images: object, candidates: dict[str, Any], progress: object) -> dict[str, float]:
+        tried.update(candidates)
+        return dict.fromkeys(candidates, 99.0)
+
+    monkeypatch.setattr(quality_folds, "sensitivities_db", listening)
+    compose_sensitive(chain, noise, calibration, rule, 40.0)
+    low, high = rule.bounds(calibration["b"])
+    assert tried["b"].scale == pytest.approx((max(high, 0) - min(low, 0)) / 255, rel=1e-6)
+
+
+def test_a_strided_pair_is_composed_too(build: Any, noise: Images, assert_same: Assert) -> None:
+    graph = build.graph(build.conv("a", "input", 3, 5, stride=(2, 2)), build.conv("out", "a", 5, 3, kernel=1))
+    result, _ = composed(graph, noise, math.inf)
+    (op,) = result
+    assert isinstance(op, Conv2d) and op.stride == (2, 2)
+    assert_same(graph, result)
