@@ -7,6 +7,7 @@ and is differentiable in its input and, through `with_parameters`, in its weight
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -82,6 +83,11 @@ class Graph:
         scale = self.specs[self.output].scale
         assert scale is not None  # __post_init__ refuses constant outputs
         return scale
+
+    @property
+    def size_multiple(self) -> int:
+        """What height and width must be multiples of for every tensor to have a whole size."""
+        return math.lcm(*(spec.scale.denominator for spec in self.specs.values() if spec.scale is not None))
 
     def __iter__(self) -> Iterator[Op]:
         return iter(self.ops)

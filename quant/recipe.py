@@ -18,11 +18,14 @@ from edgesr.export.folds.fold import Fold
 from edgesr.export.pipeline import FoldRecord, run_folds
 from edgesr.graph import Graph
 from edgesr.progress import Progress, silent
-from edgesr.quant.bias_correction import correct_biases
+from edgesr.quant.bias_correction import correct_bias
 from edgesr.quant.calibration import calibrate
 from edgesr.quant.equalization import equalize
+from edgesr.quant.gptq import round_with_gptq
+from edgesr.quant.images import centre
 from edgesr.quant.quality_folds import compose_sensitive
 from edgesr.quant.ranges import RangeRule, choose_ranges
+from edgesr.quant.sequential import Refinement, refine
 from edgesr.quant.weights import quantize_weights
 from edgesr.quantized import QuantizedGraph
 
@@ -34,25 +37,36 @@ INTEGER_FOLDS: tuple[Fold, ...] = (ElideOutputClip(),)
 """What holds on the 8-bit grid of the output image alone, and so for quantized graphs only."""
 
 
+REFINING_SIDE = 80
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How ranges are chosen, how far channels are equalized, and which sensitive tensors are folded away.
 
     `equalization` is the exponent alpha (0: none). A tensor is sensitive, and folded away, when quantizing it alone
     brings the output below `sensitive_below_db` (0: fold nothing away): by default when its rounding does more harm
-    than the rounding of the 8-bit output image itself. Biases are corrected on `bias_images` of the images (0: not).
+    than the rounding of the 8-bit output image itself. Weights are rounded by GPTQ where `gptq` says so, and biases
+    corrected where `bias_correction` does, both on `refining_images` of the images.
     """
 
     name: str
     ranges: RangeRule = field(default_factory=RangeRule)
     equalization: float = 0.5
     sensitive_below_db: float = IMAGE_ROUNDING_DB
-    bias_images: int = 12
+    gptq: bool = True
+    bias_correction: bool = True
+    refining_images: int = 12
 
     def __post_init__(self) -> None:
         """Refuse exponents that do more than make all channels alike."""
         if not 0 <= self.equalization <= 1:
             raise ValueError(f"recipe '{self.name}': equalization {self.equalization} lies outside 0..1")
+
+    def refinements(self) -> list[Refinement]:
+        """What refines the rounded weights of each layer, in order."""
+        stages: list[tuple[bool, Refinement]] = [(self.gptq, round_with_gptq), (self.bias_correction, correct_bias)]
+        return [stage for wanted, stage in stages if wanted]
 
 
 RECIPES: tuple[Recipe, ...] = (Recipe("fast"),)
@@ -83,6 +97,13 @@ def quantize(graph: Graph, images: Sequence[np.ndarray], recipe: Recipe, progres
         graph, calibration = equalize(graph, calibration, recipe.equalization)
     activations = choose_ranges(graph, calibration, recipe.ranges)
     network = QuantizedGraph(graph, activations, quantize_weights(graph, activations))
-    if recipe.bias_images > 0:
-        network = correct_biases(network, images[:: -(-len(images) // recipe.bias_images)], progress)
+    network = refine(
+        network, _some(images, recipe.refining_images, graph.size_multiple), recipe.refinements(), progress
+    )
     return Quantization(network, recipe, tuple(folds), len(images))
+
+
+def _some(images: Sequence[np.ndarray], count: int, size_multiple: int) -> list[np.ndarray]:
+    """At most `count` images spread over all, cut to their middle: a layer's statistics need no more."""
+    step = -(-len(images) // count)
+    return [centre(image, size_multiple, REFINING_SIDE) for image in images[::step]]

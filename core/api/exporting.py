@@ -7,14 +7,15 @@ import datetime
 import hashlib
 import importlib.metadata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgesr.api.proving import check_file
+from edgesr.api.small_copy import marked, provable
+from edgesr.api.staging import REFERENCE_FOLDER, Staging, existing_manifest, staged_export
 from edgesr.architecture import SRModel
-from edgesr.artifact import MANIFEST_NAME, Artifact, IOContract, Manifest, load_manifest
-from edgesr.atomic import write_atomically
+from edgesr.artifact import Artifact, IOContract, Manifest
 from edgesr.errors import ExportError, ParityError
 from edgesr.export.capture import capture
 from edgesr.export.onnx import emit_onnx
@@ -35,7 +36,8 @@ from edgesr.target import Format, IODtype, Layout, Precision, Target
 
 DEFAULT_TFLITE_SIZE = (128, 128)
 """TFLite files always name a size; they run at others after a resize."""
-REFERENCE_FOLDER = "reference"
+MAX_TENSOR_VALUES = 2**31 - 1
+"""Runtimes on phones count a tensor's values in 32 bits."""
 RECORDED_PACKAGES = ("edgesr", "torch", "onnx", "onnxruntime", "ai-edge-litert", "numpy")
 
 
@@ -86,24 +88,27 @@ def export(request: ExportRequest, progress: Progress = silent) -> ExportResult:
     Each file is checked against the float64 PyTorch network before it is put in place. Raises `CheckpointError`,
     `UnsupportedOpError`, `CalibrationError`, `ImageError`, `ExportError`, and `ParityError` for a file that fails.
     """
-    session = _Session(request, progress)
-    for target in request.targets:
-        session.export_target(target)
-    return ExportResult(session.manifest, tuple(session.written), session.parity)
+    with staged_export(request.out) as staging:
+        session = _Session(request, staging, progress)
+        for target in request.targets:
+            session.export_target(target)
+        return ExportResult(session.manifest, tuple(session.written), session.parity)
 
 
 class _Session:
     """One export: the model, its folded graph, and the quantized graph once it is needed."""
 
-    def __init__(self, request: ExportRequest, progress: Progress) -> None:
+    def __init__(self, request: ExportRequest, staging: Staging, progress: Progress) -> None:
         self.request = request
+        self.staging = staging
         self.progress = progress
-        self.manifest = _existing_manifest(request.out)
+        self.manifest = existing_manifest(request.out)
         progress("capturing the network", 0, 1)
         self.model = load_model(request.model, request.weights)
         self.reference = RememberingRunner(TorchRunner(self.model))
         captured = capture(self.model, self.model.config.get("in_channels", 3))
         self.graph, self.folds = run_folds(captured, NATIVE_FOLDS)
+        _refuse_sizes(request.sizes, self.graph, self.model)
         progress("capturing the network", 1, 1)
         self.images: CalibrationImages = load_calibration_images(
             request.calibration, self.model.size_multiple, progress
@@ -119,13 +124,7 @@ class _Session:
         self.progress(f"writing {target.name}", 0, 1)
         content = self._emit(target, network, contract, facts)
         file = f"{self.model.name}-{target.precision.value}.{target.format.value}"
-        with write_atomically(self.request.out / file) as temporary:
-            temporary.write_bytes(content)
-            report = check_file(
-                temporary, file, target, contract, self.model, self.reference, network, self.images.pieces
-            )
-            if report.failures:
-                raise ParityError(f"{file} was not written, it fails parity: {report.failures[0].describe()}")
+        report, on_copy = self._prove(file, content, target, network, contract)
         artifact = Artifact(
             file=file,
             target=target.name,
@@ -134,13 +133,25 @@ class _Session:
             contract=contract,
             reference=self._keep_reference(),
             graph=self._keep_graph(network),
-            facts=facts | {"parity": report.summary()},
+            facts=facts | {"parity": report.summary() | {"on_small_copy": on_copy}},
         )
+        self.manifest = self.staging.place(artifact)
         self.parity[file] = report
         self.written.append(artifact)
-        self.manifest = self.manifest.with_artifact(artifact)
-        self.manifest.save()
         self.progress(f"writing {target.name}", 1, 1)
+
+    def _prove(
+        self, file: str, content: bytes, target: Target, network: Graph | QuantizedGraph, contract: IOContract
+    ) -> tuple[ParityReport, bool]:
+        """Stage a file and check it; raises `ParityError` for one that fails."""
+        staged = self.staging.write(file, content)
+        with provable(staged, target, contract) as (path, its_contract, on_copy):
+            report = check_file(
+                path, file, target, its_contract, self.model, self.reference, network, self.images.pieces
+            )
+        if report.failures:
+            raise ParityError(f"{file} was not written, it fails parity: {report.failures[0].describe()}")
+        return marked(report) if on_copy else report, on_copy
 
     def _network(self, target: Target) -> Graph | QuantizedGraph:
         if target.precision is not Precision.INT8:
@@ -157,7 +168,7 @@ class _Session:
 
     def _contract(self, target: Target) -> IOContract:
         tflite = target.format is Format.TFLITE
-        sizes = self.request.sizes or ((_default_size(self.model),) if tflite else ())
+        sizes = tuple(dict.fromkeys(self.request.sizes)) or ((_default_size(self.model),) if tflite else ())
         return IOContract(
             dtype=self.request.io or target.default_io,
             layout=self.request.layout or target.default_layout,
@@ -180,15 +191,14 @@ class _Session:
 
     def _keep_reference(self) -> str:
         relative = f"{REFERENCE_FOLDER}/{self.model.name}-{self.model.sha256[:8]}.safetensors"
-        save_reference(self.model, self.request.out / relative)
+        save_reference(self.model, self.staging.folder / relative)
         return relative
 
     def _keep_graph(self, network: Graph | QuantizedGraph) -> str:
         content = serialize_graph(network)
         digest = hashlib.sha256(content).hexdigest()[:8]
         relative = f"{REFERENCE_FOLDER}/{self.model.name}-{digest}.graph.safetensors"
-        with write_atomically(self.request.out / relative) as temporary:
-            temporary.write_bytes(content)
+        self.staging.write(relative, content)
         return relative
 
     def _facts(self, target: Target, network: Graph | QuantizedGraph) -> dict[str, object]:
@@ -216,21 +226,24 @@ class _Session:
             "ranges": recipe.ranges.method.value,
             "tail": recipe.ranges.tail,
             "equalization": recipe.equalization,
-            "bias_correction": recipe.bias_images > 0,
+            "gptq": recipe.gptq,
+            "bias_correction": recipe.bias_correction,
             "calibration_source": self.images.source,
             "calibration_images": len(self.images.names),
         }
 
 
-def _existing_manifest(out: Path) -> Manifest:
-    """The folder's manifest, or an empty one; fails before any work where the folder cannot be written."""
-    if (out / MANIFEST_NAME).exists():
-        return load_manifest(out)
-    if out.exists() and not out.is_dir():
-        raise ExportError(f"{out} is a file; give a folder with -o")
-    manifest = Manifest(out)
-    manifest.save()
-    return manifest
+def _refuse_sizes(sizes: Sequence[tuple[int, int]], graph: Graph, model: SRModel) -> None:
+    """Raise `ExportError` for a size that the network does not take, or whose tensors no runtime holds."""
+    values_per_pixel = max(spec.channels * spec.scale**2 for spec in graph.specs.values() if spec.scale is not None)
+    for height, width in sizes:
+        if height % model.size_multiple or width % model.size_multiple:
+            raise ExportError(f"--size {height}x{width} is no multiple of {model.size_multiple}; choose one that is")
+        if height * width * values_per_pixel > MAX_TENSOR_VALUES:
+            raise ExportError(
+                f"--size {height}x{width} is too large: {model.name} would hold {MAX_TENSOR_VALUES} values or more in "
+                f"one tensor, which runtimes cannot count; stay below {MAX_TENSOR_VALUES // values_per_pixel} pixels"
+            )
 
 
 def _default_size(model: SRModel) -> tuple[int, int]:

@@ -8,9 +8,10 @@ import torch
 
 from edgesr.graph import Graph
 from edgesr.ops import Activation, Conv2d, TensorSpec
-from edgesr.quant.bias_correction import correct_biases
+from edgesr.quant.bias_correction import correct_bias
 from edgesr.quant.calibration import calibrate, to_tensor
 from edgesr.quant.ranges import RangeRule, choose_ranges
+from edgesr.quant.sequential import refine
 from edgesr.quant.weights import quantize_weights
 from edgesr.quantized import QuantizedGraph, QuantizedWeight
 
@@ -61,13 +62,13 @@ def mean_error(network: QuantizedGraph, images: list[np.ndarray]) -> float:
 
 
 def test_channel_means_come_back(network: QuantizedGraph, images: list[np.ndarray]) -> None:
-    before, after = mean_error(network, images), mean_error(correct_biases(network, images), images)
+    before, after = mean_error(network, images), mean_error(refine(network, images, [correct_bias]), images)
     assert before > 5e-3, "the coarse weights must shift means, or this test proves nothing"
     assert after < before / 5
 
 
 def test_only_biases_change(network: QuantizedGraph, images: list[np.ndarray]) -> None:
-    corrected = correct_biases(network, images)
+    corrected = refine(network, images, [correct_bias])
     assert corrected.activations == network.activations
     for name, weight in corrected.weights.items():
         assert torch.equal(weight.values, network.weights[name].values)
@@ -80,10 +81,10 @@ def test_an_exact_network_is_left_nearly_alone(images: list[np.ndarray]) -> None
     graph = two_convs(1)
     activations = choose_ranges(graph, calibrate(graph, images), RangeRule())
     network = QuantizedGraph(graph, activations, quantize_weights(graph, activations))
-    before, after = mean_error(network, images), mean_error(correct_biases(network, images), images)
+    before, after = mean_error(network, images), mean_error(refine(network, images, [correct_bias]), images)
     assert after <= before + 1e-4
 
 
 def test_the_same_images_give_the_same_biases(network: QuantizedGraph, images: list[np.ndarray]) -> None:
-    first, second = correct_biases(network, images), correct_biases(network, images)
+    first, second = refine(network, images, [correct_bias]), refine(network, images, [correct_bias])
     assert all(torch.equal(first.weights[n].bias, second.weights[n].bias) for n in first.weights)
