@@ -1,7 +1,8 @@
 """A graph as an ONNX file: FP32, FP16 with a float image, or INT8 as QDQ; NCHW inside, NCHW or NHWC at the edges.
 
 Height, width and batch are free unless a size is given. FP16 holds half weights and arithmetic between one Cast at each
-edge. INT8 follows onnxruntime's QDQ form: activations unsigned (their zero points are the graph's plus 128), weights
+edge. INT8 follows onnxruntime's QDQ form: activations unsigned (their zero points are the graph's plus 128; its
+convolutions compute in integers only from unsigned to unsigned, so a signed image is converted at the edges), weights
 signed per channel, biases int32; the integer tensors carry the graph's tensor names.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from fractions import Fraction
 
 import onnx
 from onnx import TensorProto, helper
@@ -45,8 +47,9 @@ def emit_onnx(
         raise ExportError(
             f"ONNX {precision.value} needs a {'quantized' if precision is Precision.INT8 else 'float'} graph"
         )
-    emission = Emission(network, precision, output_is_signed=io is IODtype.INT8)
+    emission = Emission(network, precision)
     graph = emission.graph
+    _refuse_edge_names(graph)
     _open(emission, io, layout)
     for op in graph:
         emitter = EMITTERS.get(type(op))
@@ -57,7 +60,7 @@ def emit_onnx(
     model = helper.make_model(
         helper.make_graph(
             emission.nodes, graph.name,
-            [_edge(INPUT_NAME, io, layout, graph.input.channels, 1, size)],
+            [_edge(INPUT_NAME, io, layout, graph.input.channels, Fraction(1), size)],
             [_edge(OUTPUT_NAME, io, layout, graph.specs[graph.output].channels, graph.scale, size)],
             emission.initializers,
         ),
@@ -70,12 +73,17 @@ def emit_onnx(
     return bytes(model.SerializeToString(deterministic=True))
 
 
+def _refuse_edge_names(graph: Graph) -> None:
+    for name in (INPUT_NAME, OUTPUT_NAME):
+        if name in graph.specs:
+            raise ExportError(f"'{name}' is the name of the file's own edge; rename that module of the network")
+
+
 def _edge(
-    name: str, io: IODtype, layout: Layout, channels: int, scale: object, size: tuple[int, int] | None
+    name: str, io: IODtype, layout: Layout, channels: int, scale: Fraction, size: tuple[int, int] | None
 ) -> onnx.ValueInfoProto:
-    factor = int(scale)  # type: ignore[call-overload]  # int or Fraction
     free = ["height", "width"] if name == INPUT_NAME else ["output_height", "output_width"]
-    spatial: list[int | str] = list(free) if size is None else [n * factor for n in size]
+    spatial: list[int | str] = list(free) if size is None else [int(n * scale) for n in size]
     batch: int | str = "batch" if size is None else 1
     shape = [batch, channels, *spatial] if layout is Layout.NCHW else [batch, *spatial, channels]
     return helper.make_tensor_value_info(name, ELEMENT_TYPES[io], shape)
@@ -89,20 +97,23 @@ def _open(emission: Emission, io: IODtype, layout: Layout) -> None:
     if emission.precision is Precision.FP16:
         value = emission.node("Cast", [value], f"{tensor}.fp16", to=TensorProto.FLOAT16)
     if emission.quantized is not None:
-        if io is IODtype.FLOAT32:
+        if io is IODtype.INT8:
+            value = emission.dequantize(value, tensor, f"{tensor}.{io.value}.dequantized", signed=True)
+        if io is not IODtype.UINT8:
             value = emission.quantize(value, tensor, tensor)
-        value = emission.dequantize(value, tensor, signed=io is IODtype.INT8)
+        value = emission.dequantize(value, tensor)
     emission.values[tensor] = value
 
 
 def _close(emission: Emission, io: IODtype, layout: Layout) -> None:
     """Nodes from the graph's output to the file's image; the last one is renamed to be it."""
     tensor = emission.graph.output
-    if emission.quantized is not None and io is not IODtype.FLOAT32:
+    value = emission.values[tensor]
+    if emission.quantized is not None and io is IODtype.UINT8:
         value = emission.integers[tensor]
         emission.drop_dequantize(tensor)
-    else:
-        value = emission.values[tensor]
+    elif emission.quantized is not None and io is IODtype.INT8:
+        value = emission.quantize(value, tensor, f"{tensor}.{io.value}", signed=True)
     if emission.precision is Precision.FP16:
         value = emission.node("Cast", [value], f"{tensor}.fp32", to=TensorProto.FLOAT)
     if layout is Layout.NHWC:

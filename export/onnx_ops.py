@@ -35,7 +35,7 @@ from edgesr.ops import (
     Sub,
     Tanh,
 )
-from edgesr.quantized import QuantizedGraph, QuantParams
+from edgesr.quantized import QuantizedGraph
 from edgesr.target import Precision
 
 UNSIGNED_OFFSET = 128
@@ -48,11 +48,10 @@ class Emission:
     `values` maps a graph tensor to the ONNX value that holds its reals, `integers` to the one with its integers.
     """
 
-    def __init__(self, network: Graph | QuantizedGraph, precision: Precision, output_is_signed: bool) -> None:
+    def __init__(self, network: Graph | QuantizedGraph, precision: Precision) -> None:
         self.quantized = network if isinstance(network, QuantizedGraph) else None
         self.graph = network.graph if isinstance(network, QuantizedGraph) else network
         self.precision = precision
-        self.output_is_signed = output_is_signed
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
         self.values: dict[str, str] = {}
@@ -83,19 +82,21 @@ class Emission:
             self.values[op.name] = value
             return
         self.integers[op.name] = self.quantize(value, op.name, op.name)
-        self.values[op.name] = self.dequantize(op.name, op.name, self._is_signed(op.name))
+        self.values[op.name] = self.dequantize(op.name, op.name)
 
     def real_name(self, op: Op) -> str:
         """The name for an operator's real-valued result."""
         return op.name if self.quantized is None else f"{op.name}.real"
 
-    def quantize(self, value: str, tensor: str, output: str) -> str:
+    def quantize(self, value: str, tensor: str, output: str, signed: bool = False) -> str:
         """A QuantizeLinear with the parameters of a graph tensor."""
-        return self.node("QuantizeLinear", [value, *self._parameters(tensor, self._is_signed(tensor))], output)
+        return self.node("QuantizeLinear", [value, *self._parameters(tensor, signed)], output)
 
-    def dequantize(self, value: str, tensor: str, signed: bool) -> str:
+    def dequantize(self, value: str, tensor: str, output: str | None = None, signed: bool = False) -> str:
         """A DequantizeLinear with the parameters of a graph tensor."""
-        return self.node("DequantizeLinear", [value, *self._parameters(tensor, signed)], f"{tensor}.dequantized")
+        return self.node(
+            "DequantizeLinear", [value, *self._parameters(tensor, signed)], output or f"{tensor}.dequantized"
+        )
 
     def drop_dequantize(self, tensor: str) -> None:
         """Take back the DequantizeLinear behind the graph's output, which nobody reads."""
@@ -107,21 +108,18 @@ class Emission:
             node.input[:] = [name if x == value else x for x in node.input]
             node.output[:] = [name if x == value else x for x in node.output]
 
-    def _is_signed(self, tensor: str) -> bool:
-        return self.output_is_signed and tensor in (self.graph.output, self.graph.input.name)
-
     def _parameters(self, tensor: str, signed: bool) -> list[str]:
         assert self.quantized is not None
-        scale, zero_point = f"{tensor}.scale", f"{tensor}.zero_point"
-        if not any(x.name == scale for x in self.initializers):
-            params = self.quantized.activations[tensor]
-            self.initializer(scale, np.array(params.scale, np.float32))
-            self.initializer(zero_point, _zero_point(params, signed))
+        params = self.quantized.activations[tensor]
+        scale, zero_point = f"{tensor}.scale", f"{tensor}.{'signed_' if signed else ''}zero_point"
+        offset, dtype = (0, np.int8) if signed else (UNSIGNED_OFFSET, np.uint8)
+        for name, value in (
+            (scale, np.array(params.scale, np.float32)),
+            (zero_point, np.array(params.zero_point + offset, dtype)),
+        ):
+            if not any(x.name == name for x in self.initializers):
+                self.initializer(name, value)
         return [scale, zero_point]
-
-
-def _zero_point(params: QuantParams, signed: bool) -> np.ndarray:
-    return np.array(params.zero_point, np.int8) if signed else np.array(params.zero_point + UNSIGNED_OFFSET, np.uint8)
 
 
 Emitter = Callable[[Emission, Op], None]
@@ -193,7 +191,7 @@ def _constant(emission: Emission, op: Op) -> None:
         return
     integers = emission.quantized.activations[op.name].quantize(value).numpy() + UNSIGNED_OFFSET
     emission.initializer(op.name, integers.astype(np.uint8))
-    emission.values[op.name] = emission.dequantize(op.name, op.name, signed=False)
+    emission.values[op.name] = emission.dequantize(op.name, op.name)
 
 
 def _plain(kind: str) -> Emitter:

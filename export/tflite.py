@@ -2,15 +2,14 @@
 
 Float graphs store weights as float32, or as float16 with a DEQUANTIZE in front of each reader. Quantized graphs hold
 int8 throughout; with uint8 or float32 I/O one QUANTIZE stands at the input and one QUANTIZE or DEQUANTIZE at the
-output. Shapes are static and the file resizes (`resize_tensor_input`), unless an operator stores a size. Tensors are named
-like the graph's, so that a runtime's tensors can be compared with the graph's one by one.
+output. Shapes are static and the file resizes (`resize_tensor_input`), unless an operator stores a size. Tensors are
+named like the graph's, so that a runtime's tensors can be compared with the graph's one by one.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 
 from ai_edge_litert import schema_py_generated as schema
 
@@ -81,8 +80,7 @@ def _emit_subgraph(
 def _edge_input(emission: Emission, image: int, graph: Graph, io: IODtype) -> int:
     if io is IODtype.INT8:
         return image
-    spec = graph.input
-    edge = emission.image_tensor(f"{spec.name}.{io.value}", spec.channels, Fraction(1), io)
+    edge = emission.image_tensor(graph.input.name, io)
     version = 1 if io is IODtype.FLOAT32 else 2
     emission.subgraph.operator(
         Builtin.QUANTIZE, version, [edge], [image], schema.QuantizeOptionsT(), Options.QuantizeOptions
@@ -93,8 +91,7 @@ def _edge_input(emission: Emission, image: int, graph: Graph, io: IODtype) -> in
 def _edge_output(emission: Emission, result: int, graph: Graph, io: IODtype) -> int:
     if io is IODtype.INT8:
         return result
-    spec = graph.specs[graph.output]
-    edge = emission.image_tensor(f"{spec.name}.{io.value}", spec.channels, spec.scale or Fraction(1), io)
+    edge = emission.image_tensor(graph.output, io)
     if io is IODtype.FLOAT32:
         emission.subgraph.operator(
             Builtin.DEQUANTIZE, 2, [result], [edge], schema.DequantizeOptionsT(), Options.DequantizeOptions

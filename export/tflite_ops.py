@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from fractions import Fraction
 
 import numpy as np
 import torch
@@ -36,10 +36,13 @@ from edgesr.ops import (
     Sub,
     Tanh,
 )
-from edgesr.quantized import IMAGE_GRID, QuantizedGraph
+from edgesr.quantized import IMAGE_GRID, QuantizedGraph, QuantParams
 from edgesr.target import IODtype, Precision
 
 Builtin, Options = schema.BuiltinOperator, schema.BuiltinOptions
+
+SIGMOID_GRID = QuantParams(1 / 256, -128)
+"""What LOGISTIC's int8 kernels write; the reference kernels refuse to load any other."""
 
 FUSED_ACTIVATIONS = {
     Activation.NONE: schema.ActivationFunctionType.NONE,
@@ -58,33 +61,22 @@ class Emission:
         self.quantized = network if isinstance(network, QuantizedGraph) else None
         self.graph = network.graph if isinstance(network, QuantizedGraph) else network
         self.precision = precision
-        self.size = size
+        self.shapes = _shapes(self.graph, size)
         self.index: dict[str, int] = {}
-
-    def shape(self, channels: int, scale: Fraction) -> tuple[int, int, int, int]:
-        """(1, H, W, C) at a scale of the input; raises `ExportError` where that is not whole."""
-        height, width = (n * scale for n in self.size)
-        if height.denominator != 1 or width.denominator != 1:
-            raise ExportError(f"size {self.size[0]}x{self.size[1]} is no multiple of {scale.denominator}")
-        return (1, int(height), int(width), channels)
 
     def activation(self, name: str) -> int:
         """A new tensor for a graph tensor, under its name."""
-        spec = self.graph.specs[name]
-        shape = self.shape(spec.channels, spec.scale or Fraction(1))
-        self.index[name] = self.subgraph.tensor(name, shape, self.dtype, self.quantization(name))
+        self.index[name] = self.subgraph.tensor(name, self.shapes[name], self.dtype, self.quantization(name))
         return self.index[name]
 
     def scratch(self, name: str, like: str, shape: Sequence[int] | None = None) -> int:
         """A new tensor that is no tensor of the graph, quantized like one that is."""
-        spec = self.graph.specs[like]
-        shape = shape or self.shape(spec.channels, spec.scale or Fraction(1))
-        return self.subgraph.tensor(name, shape, self.dtype, self.quantization(like))
+        return self.subgraph.tensor(name, shape or self.shapes[like], self.dtype, self.quantization(like))
 
-    def image_tensor(self, name: str, channels: int, scale: Fraction, io: IODtype) -> int:
+    def image_tensor(self, like: str, io: IODtype) -> int:
         """An image at the edge of an INT8 graph, in the type that the user asked for."""
         grid = None if io is IODtype.FLOAT32 else Quantization((IMAGE_GRID.scale,), (0,))
-        return self.subgraph.tensor(name, self.shape(channels, scale), io.value, grid)
+        return self.subgraph.tensor(f"{like}.{io.value}", self.shapes[like], io.value, grid)
 
     @property
     def dtype(self) -> str:
@@ -101,6 +93,21 @@ class Emission:
     def inputs(self, op: Op) -> list[int]:
         """The tensor indices that an operator reads."""
         return [self.index[name] for name in op.inputs]
+
+    def require_grid(self, op: Op, wanted: QuantParams, why: str) -> None:
+        """Raise `ExportError` where a quantized operator's output has other parameters than its kernel writes."""
+        if self.quantized is not None and self.quantized.activations[op.name] != wanted:
+            found = self.quantized.activations[op.name]
+            raise ExportError(
+                f"{type(op).__name__} '{op.name}' is quantized to scale {found.scale:.6g}, zero point "
+                f"{found.zero_point}; TFLite {why}: scale {wanted.scale:.6g}, zero point {wanted.zero_point}"
+            )
+
+    def require_shared_grid(self, op: Op) -> None:
+        """Raise `ExportError` where a quantized operator that only moves integers would have to rescale them."""
+        if self.quantized is not None:
+            for name in op.inputs:
+                self.require_grid(op, self.quantized.activations[name], f"moves the integers of '{name}' unchanged")
 
     def add(self, builtin: int, version: tuple[int, int], op: Op, options: object | None, options_type: int) -> None:
         """An operator with the graph operator's own inputs and output; `version` is (float, int8)."""
@@ -119,6 +126,19 @@ class Emission:
             Builtin.DEQUANTIZE, 3, [half], [full], schema.DequantizeOptionsT(), Options.DequantizeOptions
         )
         return full
+
+
+def _shapes(graph: Graph, size: tuple[int, int]) -> dict[str, tuple[int, ...]]:
+    """(1, H, W, C) of every tensor for an input size; raises `ExportError` where the size does not divide."""
+    divisor = math.lcm(*(spec.scale.denominator for spec in graph.specs.values() if spec.scale))
+    if any(n % divisor for n in size):
+        raise ExportError(f"size {size[0]}x{size[1]} is no multiple of {divisor}")
+    image = torch.empty(1, graph.input.channels, *size, device="meta")
+    try:
+        tensors = graph.trace(image)
+    except RuntimeError as error:
+        raise ExportError(f"size {size[0]}x{size[1]} is too small: {str(error).splitlines()[0]}") from error
+    return {name: (x.shape[0], x.shape[2], x.shape[3], x.shape[1]) for name, x in tensors.items()}
 
 
 Emitter = Callable[[Emission, Op], None]
@@ -154,8 +174,7 @@ def _convolution(emission: Emission, op: Op) -> None:
 
 def _padded(emission: Emission, op: Convolution) -> int:
     """The convolution's input with explicit zeros around it: TFLite's SAME pads strided convolutions differently."""
-    spec = emission.graph.specs[op.inputs[0]]
-    n, height, width, channels = emission.shape(spec.channels, spec.scale or Fraction(1))
+    n, height, width, channels = emission.shapes[op.inputs[0]]
     (top, left), name = op.padding, f"{op.name}.padded"
     shape = (n, height + 2 * top, width + 2 * left, channels)
     padded = emission.scratch(name, op.inputs[0], shape)
@@ -214,6 +233,7 @@ def _constant(emission: Emission, op: Op) -> None:
 
 
 def _concat(emission: Emission, op: Op) -> None:
+    emission.require_shared_grid(op)
     options = schema.ConcatenationOptionsT()
     options.axis = 3
     emission.add(Builtin.CONCATENATION, (1, 2), op, options, Options.ConcatenationOptions)
@@ -231,6 +251,11 @@ def _leaky_relu(emission: Emission, op: Op) -> None:
     options = schema.LeakyReluOptionsT()
     options.alpha = op.slope
     emission.add(Builtin.LEAKY_RELU, (1, 2), op, options, Options.LeakyReluOptions)
+
+
+def _sigmoid(emission: Emission, op: Op) -> None:
+    emission.require_grid(op, SIGMOID_GRID, "computes it on one grid alone")
+    emission.add(Builtin.LOGISTIC, (1, 2), op, None, Options.NONE)
 
 
 def _clip(emission: Emission, op: Op) -> None:
@@ -256,6 +281,7 @@ def _depth_to_space(emission: Emission, op: Op) -> None:
         raise ExportError(
             f"DepthToSpace '{op.name}' has PyTorch's channel order: run the fold pixel-shuffle-to-depth-to-space"
         )
+    emission.require_shared_grid(op)
     options = schema.DepthToSpaceOptionsT()
     options.blockSize = op.block
     version = (1, 1)  # int8 is version 2 on paper, but the reference kernels are registered under 1 only, and run int8
@@ -263,8 +289,8 @@ def _depth_to_space(emission: Emission, op: Op) -> None:
 
 
 def _resize_nearest(emission: Emission, op: Op) -> None:
-    spec = emission.graph.specs[op.name]
-    _, height, width, _ = emission.shape(spec.channels, spec.scale or Fraction(1))
+    emission.require_shared_grid(op)
+    _, height, width, _ = emission.shapes[op.name]
     size = emission.subgraph.constant(f"{op.name}.size", np.array([height, width], np.int32))
     inputs, outputs = [emission.index[op.inputs[0]], size], [emission.activation(op.name)]
     version = 2 if emission.quantized else 1
@@ -276,6 +302,7 @@ def _resize_nearest(emission: Emission, op: Op) -> None:
 
 def _slice(emission: Emission, op: Op) -> None:
     assert isinstance(op, Slice)
+    emission.require_shared_grid(op)
     begin = emission.subgraph.constant(f"{op.name}.begin", np.array([0, 0, 0, op.start], np.int32))
     count = emission.subgraph.constant(f"{op.name}.count", np.array([-1, -1, -1, op.stop - op.start], np.int32))
     inputs, outputs = [emission.index[op.inputs[0]], begin, count], [emission.activation(op.name)]
@@ -294,7 +321,7 @@ EMITTERS: dict[type[Op], Emitter] = {
     Relu: _plain(Builtin.RELU, (1, 2)),
     Relu6: _plain(Builtin.RELU6, (1, 2)),
     LeakyRelu: _leaky_relu,
-    Sigmoid: _plain(Builtin.LOGISTIC, (1, 2)),
+    Sigmoid: _sigmoid,
     Tanh: _plain(Builtin.TANH, (1, 2)),
     HardSwish: _plain(Builtin.HARD_SWISH, (1, 1)),
     Clip: _clip,

@@ -17,6 +17,7 @@ ODD_SIZE = (37, 53)
 NOISE_SIZE = (33, 47)
 NOISE_LEVELS = {"full noise": (0, 255), "noise": (64, 191)}
 NATURAL_IMAGES = 2
+NATURAL = "natural"
 MAX_SIDE = 160
 
 
@@ -27,6 +28,11 @@ class ParityCase:
     name: str
     image: np.ndarray
 
+    @property
+    def natural(self) -> bool:
+        """Whether the image is one, or a piece of one, that a camera took."""
+        return self.name.startswith(NATURAL)
+
 
 def parity_cases(contract: IOContract, images: Sequence[np.ndarray], seed: int = 0) -> list[ParityCase]:
     """Cases that the contract accepts, from natural uint8 images (H, W, C).
@@ -36,11 +42,11 @@ def parity_cases(contract: IOContract, images: Sequence[np.ndarray], seed: int =
     generator = np.random.default_rng(seed)
     natural = list(images[:NATURAL_IMAGES])
     if contract.any_size:
-        wanted = [("natural", image, fitting(image.shape[:2], contract.size_multiple)) for image in natural]
-        wanted.append(("natural odd", natural[0], fitting(ODD_SIZE, contract.size_multiple)))
+        wanted = [(NATURAL, image, fitting(image.shape[:2], contract.size_multiple)) for image in natural]
+        wanted.append((f"{NATURAL} odd", natural[0], fitting(ODD_SIZE, contract.size_multiple)))
         noise_sizes = [fitting((1, 1), contract.size_multiple), fitting(NOISE_SIZE, contract.size_multiple)]
     else:
-        wanted = [("natural", image, size) for size in contract.sizes for image in natural]
+        wanted = [(NATURAL, image, size) for size in contract.sizes for image in natural]
         noise_sizes = list(contract.sizes)
     cases = [ParityCase(label(name, size), as_batch(cut(image, size), contract)) for name, image, size in wanted]
     for name, (low, high) in NOISE_LEVELS.items():

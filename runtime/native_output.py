@@ -14,6 +14,9 @@ CHATTER = ("INFO:", "I0000", "WARNING: All log messages before absl::InitializeL
 @contextmanager
 def native_output_kept_quiet() -> Iterator[None]:
     """Hold back what native code writes to stderr within the block, then pass on all lines that are not chatter."""
+    if sys.stderr is None:  # the process was started with stderr closed: there is nothing to hold back
+        yield
+        return
     sys.stderr.flush()
     saved = os.dup(2)
     with tempfile.TemporaryFile() as held:

@@ -1,8 +1,11 @@
 """Operator by operator: what each one makes of the inputs that the runtime itself gave it.
 
 Each operator is computed in float64 (for INT8: exactly, rounded once) on the runtime's own inputs and compared with the
-runtime's own output, so a deviation belongs to that operator alone. SQNR against the float64 graph on the original
-image shows beside it how much error has accumulated up to there.
+runtime's own output, so a deviation belongs to that operator alone. INT8 outputs must lie within a step of it, and
+must not drift: a scale that is 2 % wrong moves most values by less than a step, but all of them the same way. The edges
+are compared too: the integers that the file makes of the image, and the image that it makes of its last tensor, which
+also shows that the traced copy computes what the file computes. SQNR against the float64 graph on the original image
+shows beside it how much error has accumulated up to there.
 """
 
 from __future__ import annotations
@@ -15,15 +18,17 @@ import torch
 
 from edgesr.graph import Graph
 from edgesr.ops import Constant, Op
-from edgesr.quantized import QuantizedGraph
+from edgesr.quantized import QuantizedGraph, QuantParams
 from edgesr.runtime.cases import ParityCase
-from edgesr.runtime.runner import Tracer
+from edgesr.runtime.drift import describe_drift
+from edgesr.runtime.runner import TracingRunner
 from edgesr.runtime.tolerance import FLOAT_TOLERANCES, INTEGER_TOLERANCE
 from edgesr.runtime.torch_runner import GraphRunner, to_nchw, to_nhwc
 from edgesr.target import Precision
 
 INPUT_NAME, OUTPUT_NAME = "image", "output"
 """What files call the graph's input and output where an edge replaces the graph's own tensor."""
+INPUT_EDGE, OUTPUT_EDGE = "input edge", "output edge"
 
 
 @dataclass(frozen=True)
@@ -56,91 +61,132 @@ class OperatorRow:
 
 
 def compare_operators(
-    file: str, precision: Precision, network: Graph | QuantizedGraph, runner: Tracer, name: str, case: ParityCase
+    file: str, precision: Precision, network: Graph | QuantizedGraph, runner: TracingRunner, name: str, case: ParityCase
 ) -> list[OperatorRow]:
-    """Every operator of the network on one runner; an operator whose tensor the runner does not show fails."""
-    graph = network.graph if isinstance(network, QuantizedGraph) else network
-    reference = GraphRunner(graph).trace(case.image)
-    tensors = _by_graph_names(runner.trace(case.image), graph, network, case)
-    rows: list[OperatorRow] = []
-    for op in graph:
-        if isinstance(op, Constant):
-            continue
-        missing = [x for x in (op.name, *op.inputs) if x not in tensors and not isinstance(graph.producer(x), Constant)]
-        if missing:
-            rows.append(_missing(file, name, op, missing[0]))
-            continue
-        rows.append(_compare(file, precision, network, name, op, tensors, reference[op.name]))
+    """Every operator of the network on one runner, and the file's edges; a tensor that the runner does not show fails.
+
+    The first row is the input edge of an INT8 file that quantizes the image, the last row the output edge.
+    """
+    comparison = _Comparison(file, precision, network, name)
+    reference = GraphRunner(comparison.graph).trace(case.image)
+    tensors = comparison.by_graph_names(runner.trace(case.image), case)
+    rows = comparison.input_edge(tensors, case, reference)
+    for op in comparison.graph:
+        if not isinstance(op, Constant):
+            rows.append(comparison.operator(op, tensors, reference[op.name]))
+    rows.append(comparison.output_edge(tensors, runner.run(case.image), reference))
     return rows
 
 
-def _by_graph_names(
-    tensors: Mapping[str, np.ndarray], graph: Graph, network: Graph | QuantizedGraph, case: ParityCase
-) -> dict[str, np.ndarray]:
-    named = dict(tensors)
-    if graph.output not in named and OUTPUT_NAME in named:
-        named[graph.output] = named[OUTPUT_NAME]
-    image = torch.from_numpy(case.image)
-    named[graph.input.name] = (network.input.quantize(image) if isinstance(network, QuantizedGraph) else image).numpy()
-    for op in graph:
-        if isinstance(op, Constant):
-            value = op.value.reshape(1, 1, 1, -1)
-            named[op.name] = (
-                network.activations[op.name].quantize(value) if isinstance(network, QuantizedGraph) else value
-            ).numpy()
-    return named
+class _Comparison:
+    """One network in one file on one runner."""
 
+    def __init__(self, file: str, precision: Precision, network: Graph | QuantizedGraph, runner: str) -> None:
+        self.file = file
+        self.precision = precision
+        self.quantized = network if isinstance(network, QuantizedGraph) else None
+        self.graph = network.graph if isinstance(network, QuantizedGraph) else network
+        self.runner = runner
 
-def _compare(
-    file: str,
-    precision: Precision,
-    network: Graph | QuantizedGraph,
-    runner: str,
-    op: Op,
-    tensors: Mapping[str, np.ndarray],
-    reference: np.ndarray,
-) -> OperatorRow:
-    inputs = [to_nchw(tensors[x], torch.float64) for x in op.inputs]
-    found = tensors[op.name].astype(np.float64)
-    with torch.no_grad():
-        if isinstance(network, QuantizedGraph):
-            expected = to_nhwc(network.evaluate_integers(op, *inputs))
-            params = network.activations[op.name]
+    def by_graph_names(self, tensors: Mapping[str, np.ndarray], case: ParityCase) -> dict[str, np.ndarray]:
+        """What the runner shows, the image where it does not show the graph's input, and the constants."""
+        named = dict(tensors)
+        if self.graph.output not in named and OUTPUT_NAME in named:
+            named[self.graph.output] = named[OUTPUT_NAME]
+        named.setdefault(self.graph.input.name, self._as_stored(self.graph.input.name, torch.from_numpy(case.image)))
+        for op in self.graph:
+            if isinstance(op, Constant):
+                named[op.name] = self._as_stored(op.name, op.value.reshape(1, 1, 1, -1))
+        return named
+
+    def input_edge(
+        self, tensors: Mapping[str, np.ndarray], case: ParityCase, reference: Mapping[str, np.ndarray]
+    ) -> list[OperatorRow]:
+        """The quantized image against exact rounding."""
+        if self.quantized is None:
+            return []
+        name = self.graph.input.name
+        return [self._row(INPUT_EDGE, "Quantize", name, tensors[name], case.image, reference[name])]
+
+    def operator(self, op: Op, tensors: Mapping[str, np.ndarray], reference: np.ndarray) -> OperatorRow:
+        """One operator's output against exact arithmetic on its inputs."""
+        kind = type(op).__name__
+        missing = [x for x in (*op.inputs, op.name) if x not in tensors]
+        if missing:
+            return self._failed(op.name, kind, f"tensor '{missing[0]}' is missing from the file")
+        inputs = [self._reals(x, to_nchw(tensors[x], torch.float64)) for x in op.inputs]
+        try:
+            with torch.no_grad():
+                exact = to_nhwc(self._stored_operator(op).evaluate(*inputs))
+        except RuntimeError as error:  # a file whose tensors have other shapes
+            return self._failed(op.name, kind, f"its inputs do not fit: {str(error).splitlines()[0]}")
+        return self._row(op.name, kind, op.name, tensors[op.name], exact, reference)
+
+    def output_edge(
+        self, tensors: Mapping[str, np.ndarray], image: np.ndarray, reference: Mapping[str, np.ndarray]
+    ) -> OperatorRow:
+        """The image that the file itself gives against the last tensor of its traced copy."""
+        name = self.graph.output
+        if name not in tensors:
+            return self._failed(OUTPUT_EDGE, "Output", f"tensor '{name}' is missing from the file")
+        found = image
+        if self.quantized is not None:
+            found = np.rint(image / self.quantized.output.scale + self.quantized.output.zero_point)
+        exact = self._reals(name, torch.from_numpy(tensors[name].astype(np.float64))).numpy()
+        return self._row(OUTPUT_EDGE, "Output", name, found, exact, reference[name])
+
+    def _row(
+        self, label: str, kind: str, tensor: str, found: np.ndarray, exact: np.ndarray, reference: np.ndarray
+    ) -> OperatorRow:
+        """`found` as stored (integers in INT8) against the `exact` reals."""
+        if found.shape != exact.shape:
+            return self._failed(label, kind, f"tensor '{tensor}' has shape {found.shape}, expected {exact.shape}")
+        found = found.astype(np.float64)
+        params = self.quantized.activations[tensor] if self.quantized else None
+        if params is None:
+            expected, real, peak = exact, found, max(abs(exact).max(), 1e-30)
+        else:
+            expected = params.quantize(torch.from_numpy(exact)).numpy()
             real = (found - params.zero_point) * params.scale
             peak = max(abs(expected - params.zero_point).max(), 1.0)
-        else:
-            expected = to_nhwc(_as_stored(op, precision).evaluate(*inputs))
-            real, peak = found, max(abs(expected).max(), 1e-30)
-    if found.shape != expected.shape:
-        return _missing(file, runner, op, op.name)
-    difference = np.abs(found - expected)
-    l2 = float(np.linalg.norm(difference)) / max(float(np.linalg.norm(expected)), 1e-30)
-    lsb = int(difference.max()) if isinstance(network, QuantizedGraph) else None
-    relative = float(difference.max() / peak)
-    row = (relative, l2, lsb, float(np.mean(difference > 0)), sqnr_db(real, reference))
-    return OperatorRow(file, runner, op.name, type(op).__name__, *row, _excess(precision, relative, l2, lsb))
+        difference = np.abs(found - expected)
+        norm = float(np.linalg.norm(expected if params is None else expected - params.zero_point))
+        relative, l2 = float(difference.max() / peak), float(np.linalg.norm(difference)) / max(norm, 1e-30)
+        lsb = None if params is None else round(float(difference.max()))
+        why = self._float_excess(relative, l2) if params is None else _integer_excess(found, expected, exact, params)
+        share = float(np.mean(difference > 0))
+        numbers = (relative, l2, lsb, share, sqnr_db(real, reference))
+        return OperatorRow(self.file, self.runner, label, kind, *numbers, why)
+
+    def _failed(self, label: str, kind: str, why: str) -> OperatorRow:
+        return OperatorRow(self.file, self.runner, label, kind, float("inf"), float("inf"), None, 1.0, 0.0, why)
+
+    def _as_stored(self, tensor: str, value: torch.Tensor) -> np.ndarray:
+        return (self.quantized.activations[tensor].quantize(value) if self.quantized else value).numpy()
+
+    def _reals(self, tensor: str, value: torch.Tensor) -> torch.Tensor:
+        return self.quantized.activations[tensor].dequantize(value) if self.quantized else value
+
+    def _stored_operator(self, op: Op) -> Op:
+        """The operator with its parameters rounded as the file stores them: their rounding is judged end to end."""
+        if self.quantized is not None:
+            return self.quantized.dequantized_op(op.name)
+        if self.precision is not Precision.FP16:
+            return op
+        return op.with_parameters({field: value.half().double() for field, value in op.parameters().items()})
+
+    def _float_excess(self, relative: float, l2: float) -> str | None:
+        tolerance = FLOAT_TOLERANCES[self.precision]
+        if not relative <= tolerance.max_abs:
+            return f"max error {relative:.2g} of the tensor's peak > {tolerance.max_abs:.2g}"
+        return None if l2 <= tolerance.relative_l2 else f"relative L2 {l2:.2g} > {tolerance.relative_l2:.2g}"
 
 
-def _as_stored(op: Op, precision: Precision) -> Op:
-    """The operator with its parameters rounded as the file stores them: their rounding is judged end to end."""
-    if precision is not Precision.FP16:
-        return op
-    return op.with_parameters({field: value.half().double() for field, value in op.parameters().items()})
-
-
-def _excess(precision: Precision, relative: float, l2: float, lsb: int | None) -> str | None:
-    if lsb is not None:
-        limit = INTEGER_TOLERANCE.max_lsb
-        return None if lsb <= limit else f"{lsb} LSB from exact integer arithmetic, limit {limit}"
-    tolerance = FLOAT_TOLERANCES[precision]
-    if not relative <= tolerance.max_abs:
-        return f"max error {relative:.2g} of the tensor's peak > {tolerance.max_abs:.2g}"
-    return None if l2 <= tolerance.relative_l2 else f"relative L2 {l2:.2g} > {tolerance.relative_l2:.2g}"
-
-
-def _missing(file: str, runner: str, op: Op, tensor: str) -> OperatorRow:
-    why = f"tensor '{tensor}' is missing from the file, or has another shape"
-    return OperatorRow(file, runner, op.name, type(op).__name__, float("inf"), float("inf"), None, 1.0, 0.0, why)
+def _integer_excess(found: np.ndarray, expected: np.ndarray, exact: np.ndarray, params: QuantParams) -> str | None:
+    steps, limit = float(np.abs(found - expected).max()), INTEGER_TOLERANCE.max_lsb
+    if not steps <= limit:
+        return f"{steps:g} LSB from exact integer arithmetic, limit {limit}"
+    return describe_drift(found, expected, exact / params.scale + params.zero_point, params.zero_point)
 
 
 def sqnr_db(found: np.ndarray, reference: np.ndarray) -> float:

@@ -17,6 +17,8 @@ ERRORS_ONLY = 3
 UNSIGNED_OFFSET = 128
 IMAGE_AXES = 4
 OUTPUT_NAME = "output"
+FUSED_AWAY = ".before_activation"
+"""How a file marks values that belong to the activation behind them."""
 
 
 class OrtRunner:
@@ -75,13 +77,17 @@ class OrtRunner:
 
 
 def with_all_outputs(content: bytes) -> tuple[bytes, list[str]]:
-    """The same model with every node's result declared an output, and the names of those results, weights left out."""
+    """The same model with every tensor of its graph declared an output, and the names of all outputs.
+
+    In a QDQ file those are the quantized tensors alone, and a convolution and its activation show one tensor, not two:
+    a value that is an output cannot be fused away, and the copy must run the integer kernels that the file runs.
+    """
     model = onnx.load_from_string(content)
-    constants = {x.name for x in model.graph.initializer}
-    computed = [node.output[0] for node in model.graph.node if not set(node.input) <= constants]
-    declared = {x.name for x in model.graph.output}
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in computed if name not in declared)
-    return model.SerializeToString(), computed
+    integers = [node.output[0] for node in model.graph.node if node.op_type == "QuantizeLinear"]
+    exposed = integers or [node.output[0] for node in model.graph.node if not node.output[0].endswith(FUSED_AWAY)]
+    declared = [x.name for x in model.graph.output]
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in exposed if name not in declared)
+    return model.SerializeToString(), [x.name for x in model.graph.output]
 
 
 def _as_graph_tensor(value: np.ndarray, layout: Layout) -> np.ndarray:

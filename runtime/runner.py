@@ -23,3 +23,7 @@ class Tracer(Protocol):
 
     def trace(self, image: np.ndarray) -> Mapping[str, np.ndarray]:
         """Every tensor as the runtime stores it, by the graph's name, (N, H, W, C); integers are signed."""
+
+
+class TracingRunner(Runner, Tracer, Protocol):
+    """A runner whose tensors can be compared one by one."""

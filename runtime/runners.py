@@ -12,11 +12,11 @@ from edgesr.artifact import IOContract
 from edgesr.errors import EdgeSRError
 from edgesr.runtime.litert_runner import Kernels, LiteRTRunner
 from edgesr.runtime.ort_runner import OrtRunner
-from edgesr.runtime.runner import Runner, Tracer
-from edgesr.target import Target
+from edgesr.runtime.runner import TracingRunner
+from edgesr.target import Format, Target
 
 
-class FileRunner(Runner, Tracer, Protocol):
+class FileRunner(TracingRunner, Protocol):
     """A runner of a file, which can show its tensors and be timed without the conversion of images."""
 
     def prepare(self, image: np.ndarray) -> None:
@@ -50,3 +50,12 @@ def open_runner(name: str, target: Target, path: Path, contract: IOContract, thr
     if name not in target.runners:
         raise EdgeSRError(f"runner '{name}' does not run {target.name} files; choose from {', '.join(target.runners)}")
     return FILE_RUNNERS[name](path, contract, threads)
+
+
+def open_other_signatures(
+    name: str, target: Target, path: Path, contract: IOContract
+) -> dict[tuple[int, int], FileRunner]:
+    """Runners bound to each further signature of a TFLite file for several sizes, by that size."""
+    if target.format is not Format.TFLITE:
+        return {}
+    return {size: LiteRTRunner(path, contract, Kernels(name), signature=size) for size in contract.sizes[1:]}

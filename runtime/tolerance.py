@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from edgesr.target import Precision
 
 
@@ -26,7 +28,12 @@ class FloatTolerance:
         return replace(self, max_abs=self.max_abs * value_range)
 
     def at_least(self, max_abs: float, relative_l2: float, psnr_db: float) -> FloatTolerance:
-        """The limits, widened to `YARDSTICK_FACTOR` times given errors where those are larger."""
+        """The limits, widened to `YARDSTICK_FACTOR` times given errors where those are larger.
+
+        Errors that are not finite widen nothing: a network that overflows must not pass for that.
+        """
+        if not math.isfinite(max_abs + relative_l2):
+            return self
         return FloatTolerance(
             max(self.max_abs, YARDSTICK_FACTOR * max_abs),
             max(self.relative_l2, YARDSTICK_FACTOR * relative_l2),
@@ -38,19 +45,38 @@ class FloatTolerance:
 class IntegerTolerance:
     """Limits on an INT8 output.
 
-    `max_lsb` bounds each operator, in steps, given the runtime's own inputs to it. End to end, where gates amplify
-    single steps, the runtime's PSNR to the float64 network may lie `psnr_loss_db` below that of exact integer
-    arithmetic, and three times the standard error that a mean square of few values has.
+    `max_lsb` bounds each operator, in steps, given the runtime's own inputs to it. A wrong scale moves small values by
+    less than a step: over a tensor or channel of many values, `max_gain_error` bounds the slope of the output against
+    exact arithmetic, and `max_shift_lsb` its mean distance, in steps. Both leave room for `stray_share` of the values
+    to be rounded the other way although they are no ties: all in the worst direction, and six standard deviations of
+    their number. End to end, where gates amplify single steps, the runtime's PSNR to the float64 network may lie
+    `psnr_loss_db` below that of exact integer arithmetic, and three times the standard error that a mean square of few
+    values has.
     """
 
     max_lsb: int
     psnr_loss_db: float
+    max_gain_error: float
+    max_shift_lsb: float
+    stray_share: float
+
+    def gain_limit(self, count: np.ndarray, magnitude: np.ndarray, square: np.ndarray) -> np.ndarray:
+        """The limit on slope - 1 for `count` values whose magnitudes and squares have these sums, in steps."""
+        strays = self.stray_share * magnitude + STANDARD_DEVIATIONS * np.sqrt(self.stray_share * square)
+        return np.where(count < MANY_VALUES, np.inf, self.max_gain_error + strays / np.maximum(square, 1.0))
+
+    def shift_limit(self, count: np.ndarray) -> np.ndarray:
+        """The limit on the mean distance of `count` values, in steps."""
+        strays = self.stray_share + STANDARD_DEVIATIONS * np.sqrt(self.stray_share / np.maximum(count, 1))
+        return np.where(count < MANY_VALUES, np.inf, self.max_shift_lsb + strays)
 
     def loss_limit_db(self, values: int) -> float:
         """The limit for an image of that many values: a mean square of n has a relative deviation of sqrt(2 / n)."""
         return self.psnr_loss_db + 3 * DB_PER_RELATIVE_CHANGE * math.sqrt(2 / values)
 
 
+MANY_VALUES = 256
+STANDARD_DEVIATIONS = 6
 DB_PER_RELATIVE_CHANGE = 10 / math.log(10)
 
 YARDSTICK_FACTOR = 3.0
@@ -60,4 +86,7 @@ FLOAT_TOLERANCES: Mapping[Precision, FloatTolerance] = {
     Precision.FP32: FloatTolerance(max_abs=5e-5, relative_l2=2e-6, psnr_db=86.0),
     Precision.FP16: FloatTolerance(max_abs=2.5e-2, relative_l2=2.5e-3, psnr_db=60.0),
 }
-INTEGER_TOLERANCE = IntegerTolerance(max_lsb=1, psnr_loss_db=0.5)
+INTEGER_TOLERANCE = IntegerTolerance(
+    max_lsb=1, psnr_loss_db=0.5, max_gain_error=0.005, max_shift_lsb=0.125, stray_share=0.01
+)
+"""Gain: kernels multiply by numbers of 8 bits or more, two of them in a row at most: 2 * 2^-9 of the value."""

@@ -16,8 +16,11 @@ from edgesr.runtime.cases import ParityCase, parity_cases
 from edgesr.runtime.operator_parity import compare_operators
 from edgesr.runtime.parity import ParityReport, compare_end_to_end
 from edgesr.runtime.runner import Runner
-from edgesr.runtime.runners import open_runner
+from edgesr.runtime.runners import open_other_signatures, open_runner
 from edgesr.target import Target
+
+OPERATOR_PIXELS = 1024
+"""Operators are compared value by value: some thousand positions suffice, a single one proves little."""
 
 
 def check_file(
@@ -35,28 +38,41 @@ def check_file(
 ) -> ParityReport:
     """Compare a file on some runners (None: the target's first) with the float64 network and operator by operator.
 
-    `reference` runs the model's module in float64.
-
-    A thorough check takes every case, a quick one the smallest natural image and one of noise.
+    `reference` runs the model's module in float64. A thorough check takes every case, a quick one the smallest natural
+    image and one of noise. Every further signature of a file for several sizes is compared on one natural image.
     """
     cases = parity_cases(contract, images)
     traced = _operator_case(cases)
-    if not thorough:
-        cases = [traced, cases[-1]]
-    opened = [open_runner(name, target, path, contract) for name in runners or target.runners[:1]]
-    rows = compare_end_to_end(file, target.precision, network, model, reference, opened, cases, progress)
+    chosen = cases if thorough else [traced, cases[-1]]
+    names = runners or target.runners[:1]
+    opened = [open_runner(name, target, path, contract) for name in names]
+    end_to_end = (file, target.precision, network, model, reference)
+    rows = compare_end_to_end(*end_to_end, opened, chosen, progress)
     operators = [
         row
         for runner in opened
         for row in compare_operators(file, target.precision, network, runner, runner.name, traced)
     ]
+    for name in names:
+        for size, runner in open_other_signatures(name, target, path, contract).items():
+            case = traced if contract.any_size else _operator_case([case for case in cases if _size(case) == size])
+            measured = compare_end_to_end(*end_to_end, [runner], [case])
+            rows += [row for row in measured if row.runner == runner.name]
+            operators += compare_operators(file, target.precision, network, runner, runner.name, case)
     return ParityReport(tuple(rows), tuple(operators))
 
 
+def _size(case: ParityCase) -> tuple[int, int]:
+    return case.image.shape[1], case.image.shape[2]
+
+
 def _pixels(case: ParityCase) -> int:
-    return int(case.image.shape[1] * case.image.shape[2])
+    height, width = _size(case)
+    return height * width
 
 
 def _operator_case(cases: Sequence[ParityCase]) -> ParityCase:
-    """The smallest natural image: operators are compared value by value, a few thousand pixels suffice."""
-    return min((case for case in cases if case.name.startswith("natural")), key=_pixels)
+    """The smallest natural image of enough pixels, the largest one where none has them."""
+    natural = [case for case in cases if case.natural]
+    enough = [case for case in natural if _pixels(case) >= OPERATOR_PIXELS]
+    return min(enough, key=_pixels) if enough else max(natural, key=_pixels)

@@ -1,0 +1,42 @@
+"""Do integers that lie within a step of exact arithmetic still lean one way? Then a scale or zero point is wrong.
+
+With e = expected - zero point and d = found - expected, over all values and over each channel (the last axis):
+
+    gain error = sum(d e) / sum(e^2),        shift = mean(d)
+
+An honest runtime rounds only values near a half the other way; exact halves may go either way and do not count. A scale
+that is wrong by 2 % gives a gain error of 0.02, a wrong zero point a shift of 1. `tolerance` derives the limits.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgesr.runtime.tolerance import INTEGER_TOLERANCE
+
+TIE = 1 / 64
+"""How near a half, in steps, a value is taken for one."""
+
+
+def describe_drift(found: np.ndarray, expected: np.ndarray, exact: np.ndarray, zero_point: int) -> str | None:
+    """What drifts, None where nothing does; arrays (N, H, W, C) in steps, `exact` before rounding."""
+    tied = np.abs(np.abs(exact - np.floor(exact)) - 0.5) <= TIE
+    difference = np.where(tied & (np.abs(found - exact) <= 0.5 + TIE), 0.0, found - expected)
+    d = difference.reshape(-1, found.shape[-1])
+    e = (expected - zero_point).reshape(d.shape)
+    return _excess(d.reshape(-1, 1), e.reshape(-1, 1), "") or _excess(d, e, " in channel {}")
+
+
+def _excess(d: np.ndarray, e: np.ndarray, where: str) -> str | None:
+    """The worst column that leaves the limits."""
+    count, magnitude, square = np.full(d.shape[1], len(d)), np.abs(e).sum(0), (e**2).sum(0)
+    gain, gain_limit = (d * e).sum(0) / np.maximum(square, 1.0), INTEGER_TOLERANCE.gain_limit(count, magnitude, square)
+    shift, shift_limit = d.mean(0), INTEGER_TOLERANCE.shift_limit(count)
+    worst = int(np.argmax(np.abs(gain) - gain_limit))
+    if abs(gain[worst]) > gain_limit[worst]:
+        return f"gain {gain[worst]:+.2%}{where.format(worst)}, limit {gain_limit[worst]:.2%}: a scale is wrong"
+    worst = int(np.argmax(np.abs(shift) - shift_limit))
+    if abs(shift[worst]) > shift_limit[worst]:
+        place = where.format(worst)
+        return f"shift {shift[worst]:+.2f} LSB{place}, limit {shift_limit[worst]:.2f}: a zero point or bias is wrong"
+    return None
