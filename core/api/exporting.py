@@ -61,7 +61,14 @@ class ExportRequest:
     effort: str = RECIPES[0].name
 
     def __post_init__(self) -> None:
-        """Refuse combinations that a target does not have."""
+        """Refuse an empty request and combinations that a target does not have."""
+        if not self.targets:
+            raise ExportError("nothing to export; name a target")
+        if self.effort not in {recipe.name for recipe in RECIPES}:
+            known = ", ".join(recipe.name for recipe in RECIPES)
+            raise ExportError(f"no recipe is called '{self.effort}'; choose from {known}")
+        if any(min(size) < 1 for size in self.sizes):
+            raise ExportError("a size has no pixel; give height and width of 1 or more")
         for target in self.targets:
             if self.io is not None and self.io not in target.io:
                 choices = ", ".join(io.value for io in target.io)
@@ -150,7 +157,8 @@ class _Session:
                 path, file, target, its_contract, self.model, self.reference, network, self.images.pieces
             )
         if report.failures:
-            raise ParityError(f"{file} was not written, it fails parity: {report.failures[0].describe()}")
+            failure = report.failures[0].describe()
+            raise ParityError(f"{file} was not written, it fails parity: {failure}; report it with the checkpoint")
         return marked(report) if on_copy else report, on_copy
 
     def _network(self, target: Target) -> Graph | QuantizedGraph:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,10 @@ import numpy as np
 import torch
 
 from edgesr.api.proving import check_file
+from edgesr.api.small_copy import marked, provable
 from edgesr.architecture import SRModel
 from edgesr.artifact import Artifact, IOContract, Manifest, locate
-from edgesr.errors import EdgeSRError, ImageError
+from edgesr.errors import ArtifactError, EdgeSRError, ImageError
 from edgesr.graph_file import load_graph
 from edgesr.images import list_images, load_rgb, pair_folders
 from edgesr.model.reference import load_reference
@@ -38,20 +40,34 @@ def verify_parity(
     """
     manifest, artifacts = locate(path)
     for name in runners:
-        if name not in FILE_RUNNERS:
-            raise EdgeSRError(f"no runner is called '{name}'; choose from {', '.join(FILE_RUNNERS)}")
+        _require_use(name, artifacts, path)
     natural = _natural_images(images)
     report = ParityReport((), ())
     references: dict[str, tuple[SRModel, Runner]] = {}
     for artifact in artifacts:
         if artifact.reference not in references:
-            model = load_reference(manifest.folder / artifact.reference)
+            model = load_reference(proof_file(manifest, artifact, artifact.reference))
             references[artifact.reference] = model, RememberingRunner(TorchRunner(model))
         proven_by = references[artifact.reference]
         report = report.joined(_verify_one(manifest, artifact, proven_by, runners, natural, progress))
-    if not report.rows:
-        raise EdgeSRError(f"none of {', '.join(runners)} runs {path}; choose from {', '.join(FILE_RUNNERS)}")
     return report
+
+
+def _require_use(runner: str, artifacts: Sequence[Artifact], path: Path) -> None:
+    """Raise `EdgeSRError` for a runner that would check nothing: what was not run must not look proven."""
+    if runner not in FILE_RUNNERS:
+        raise EdgeSRError(f"no runner is called '{runner}'; choose from {', '.join(FILE_RUNNERS)}")
+    usable = dict.fromkeys(name for artifact in artifacts for name in artifact.find_target().runners)
+    if runner not in usable:
+        raise EdgeSRError(f"runner '{runner}' runs no file of {path}; choose from {', '.join(usable)}")
+
+
+def proof_file(manifest: Manifest, artifact: Artifact, name: str) -> Path:
+    """A file that an artifact's proof stands on; raises `ArtifactError` where it is gone."""
+    path = manifest.folder / name
+    if not path.is_file():
+        raise ArtifactError(f"{path} is missing, {artifact.file} is proven by it; export it again")
+    return path
 
 
 def _verify_one(
@@ -66,11 +82,13 @@ def _verify_one(
     chosen = [name for name in target.runners if not runners or name in runners]
     if not chosen:
         return ParityReport((), ())
-    network = load_graph(manifest.folder / artifact.graph)
-    return check_file(
-        path, artifact.file, target, artifact.contract, *proven_by, network, images, chosen,
-        thorough=True, progress=progress,
-    )  # fmt: skip
+    network = load_graph(proof_file(manifest, artifact, artifact.graph))
+    with provable(path, target, artifact.contract) as (provable_path, contract, on_copy):
+        report = check_file(
+            provable_path, artifact.file, target, contract, *proven_by, network, images, chosen,
+            thorough=True, progress=progress,
+        )  # fmt: skip
+    return marked(report) if on_copy else report
 
 
 def _natural_images(folder: Path | None) -> list[np.ndarray]:
@@ -90,8 +108,9 @@ class QualityComparison:
 
     @property
     def drop_db(self) -> float:
-        """RGB PSNR lost against the float network."""
-        return self.reference.psnr_db - self.quality.psnr_db
+        """RGB PSNR lost against the float network; none where both are infinite."""
+        lost = self.reference.psnr_db - self.quality.psnr_db
+        return 0.0 if math.isnan(lost) else lost
 
     def to_json(self) -> dict[str, object]:
         """Plain values."""
@@ -112,6 +131,8 @@ def verify_quality(
     The float network is measured on the same pairs. Raises `ImageError` where no pairs are found, and `ArtifactError`.
     """
     manifest, artifacts = locate(path)
+    if runner is not None:
+        _require_use(runner, artifacts, path)
     pairs = pair_folders(lr, hr)
     references: dict[str, QualityReport] = {}
     results: list[QualityComparison] = []
@@ -121,14 +142,12 @@ def verify_quality(
             continue
         opened = open_runner(runner or target.runners[0], target, file, artifact.contract, threads=2)
         if artifact.reference not in references:
-            model = load_reference(manifest.folder / artifact.reference)
+            model = load_reference(proof_file(manifest, artifact, artifact.reference))
             references[artifact.reference] = _measure_network(model, artifact.contract, pairs, progress)
         quality = measure_quality(
             as_image_function(opened, artifact.contract), pairs, artifact.contract.upscale, progress
         )
         results.append(QualityComparison(artifact.file, opened.name, quality, references[artifact.reference]))
-    if not results:
-        raise EdgeSRError(f"runner '{runner}' runs none of {path}; choose from {', '.join(FILE_RUNNERS)}")
     return results
 
 
@@ -146,6 +165,9 @@ def as_image_function(runner: Runner, contract: IOContract) -> Callable[[np.ndar
         if image.ndim != 3 or image.shape[2] != contract.channels:
             raise ImageError(f"an image of shape {image.shape}, the network takes {contract.channels} channels")
         batch = image[None].astype(np.float32) * np.float32(contract.value_range / 255)
-        return to_uint8(runner.run(batch)[0], contract.value_range)
+        result = runner.run(batch)[0]
+        if np.isnan(result).any():
+            raise ArtifactError(f"{runner.name} gives values that are no numbers; check it with edgesr verify parity")
+        return to_uint8(result, contract.value_range)
 
     return run
