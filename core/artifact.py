@@ -70,9 +70,10 @@ class IOContract:
     def decode(self, data: np.ndarray) -> np.ndarray:
         """The float image (N, H, W, C) for the file's output."""
         image = data.transpose(0, 2, 3, 1) if self.layout is Layout.NCHW else data
+        image = np.ascontiguousarray(image, dtype=np.float32)
         if self.dtype is IODtype.FLOAT32:
-            return np.ascontiguousarray(image, dtype=np.float32)
-        levels = image.astype(np.float32) + (INT8_ZERO if self.dtype is IODtype.INT8 else 0)
+            return image
+        levels = image + np.float32(INT8_ZERO if self.dtype is IODtype.INT8 else 0)
         return levels * np.float32(self.value_range / IMAGE_LEVELS)
 
     def to_json(self) -> dict[str, object]:
