@@ -41,7 +41,7 @@ def compose_sensitive(
     pairs, gates = _applicable(ComposeConvs(math.inf), graph), _applicable(GateForm(), graph)
     between = {op.inputs[0] for op in (*pairs, *gates)}
     candidates = {name: QuantParams.from_range(*rule.bounds(calibration[name])) for name in sorted(between)}
-    chosen = [centre(image, _size_multiple(graph), MEASURED_SIDE) for image in _some(images)]
+    chosen = [centre(image, graph.size_multiple, MEASURED_SIDE) for image in _some(images)]
     scores = sensitivities_db(graph, chosen, candidates, progress)
     sensitive = {name for name, score in scores.items() if score < threshold_db}
     return run_folds(graph, (_Past(ComposeConvs(math.inf), sensitive), _Past(GateForm(), sensitive)))
@@ -69,11 +69,6 @@ class _Past(Fold):
     def rewrite(self, graph: Graph, op: Op) -> Graph:
         """The other fold's rewriting."""
         return self.fold.rewrite(graph, op)
-
-
-def _size_multiple(graph: Graph) -> int:
-    """What height and width must be multiples of for every tensor to have a whole size."""
-    return math.lcm(*(spec.scale.denominator for spec in graph.specs.values() if spec.scale is not None))
 
 
 def _some(images: Sequence[np.ndarray]) -> list[np.ndarray]:

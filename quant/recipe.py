@@ -59,9 +59,11 @@ class Recipe:
     refining_images: int = 12
 
     def __post_init__(self) -> None:
-        """Refuse exponents that do more than make all channels alike."""
+        """Refuse exponents that do more than make all channels alike, and refinement on nothing."""
         if not 0 <= self.equalization <= 1:
             raise ValueError(f"recipe '{self.name}': equalization {self.equalization} lies outside 0..1")
+        if self.refining_images < 1:
+            raise ValueError(f"recipe '{self.name}': refining_images {self.refining_images} is not positive")
 
     def refinements(self) -> list[Refinement]:
         """What refines the rounded weights of each layer, in order."""
