@@ -301,13 +301,16 @@ def _resize_nearest(emission: Emission, op: Op) -> None:
 
 
 def _slice(emission: Emission, op: Op) -> None:
+    """STRIDED_SLICE over channels alone: LiteRT's SLICE refuses to follow a resized input."""
     assert isinstance(op, Slice)
     emission.require_shared_grid(op)
-    begin = emission.subgraph.constant(f"{op.name}.begin", np.array([0, 0, 0, op.start], np.int32))
-    count = emission.subgraph.constant(f"{op.name}.count", np.array([-1, -1, -1, op.stop - op.start], np.int32))
-    inputs, outputs = [emission.index[op.inputs[0]], begin, count], [emission.activation(op.name)]
+    corners = (("begin", [0, 0, 0, op.start]), ("end", [0, 0, 0, op.stop]), ("strides", [1, 1, 1, 1]))
+    constants = [emission.subgraph.constant(f"{op.name}.{key}", np.array(value, np.int32)) for key, value in corners]
+    options = schema.StridedSliceOptionsT()
+    options.beginMask = options.endMask = 0b0111  # bit i: axis i is taken whole
+    inputs, outputs = [emission.index[op.inputs[0]], *constants], [emission.activation(op.name)]
     version = 2 if emission.quantized else 1
-    emission.subgraph.operator(Builtin.SLICE, version, inputs, outputs, schema.SliceOptionsT(), Options.SliceOptions)
+    emission.subgraph.operator(Builtin.STRIDED_SLICE, version, inputs, outputs, options, Options.StridedSliceOptions)
 
 
 EMITTERS: dict[type[Op], Emitter] = {

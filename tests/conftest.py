@@ -1,0 +1,244 @@
+"""Shared by every package's tests: one graph for each operator of the vocabulary, and the simplest quantization.
+
+A test that asks for `operator_case` runs once for each of `OPERATOR_CASES`; one that asks for `integer_case`, once for
+each of those that INT8 files can hold.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from edgesr.architecture import SRModel
+from edgesr.graph import Graph
+from edgesr.model.spanv2 import SPANV2
+from edgesr.ops import (
+    Activation,
+    Add,
+    Clip,
+    Concat,
+    Constant,
+    Conv2d,
+    Convolution,
+    DepthToSpace,
+    DepthwiseConv2d,
+    HardSwish,
+    LeakyRelu,
+    Mul,
+    Op,
+    Relu,
+    Relu6,
+    ResizeNearest,
+    ShuffleOrder,
+    Sigmoid,
+    Slice,
+    Sub,
+    Tanh,
+    TensorSpec,
+)
+from edgesr.quantized import IMAGE_GRID, QuantizedGraph, QuantizedWeight, QuantParams
+
+CHANNELS = 4
+ODD, EVEN = (7, 9), (8, 10)
+SIGMOID_GRID = QuantParams(1 / 256, -128)
+
+
+def quantized_by_range(
+    graph: Graph, images: Sequence[Tensor], image_edges: bool = False, fixed: Mapping[str, QuantParams] | None = None
+) -> QuantizedGraph:
+    """Ranges from the images' extremes, weights and biases rounded to nearest; operators that move values share a grid.
+
+    `image_edges` puts input and output on the image's grid; `fixed` gives the grids of some tensors.
+    """
+    with torch.no_grad():
+        traces = [graph.trace(image) for image in images]
+    group = {name: name for name in graph.specs}
+    for op in graph:
+        if isinstance(op, (Concat, DepthToSpace, ResizeNearest, Slice)):
+            tied = {group[x] for x in (op.name, *op.inputs)}
+            group = {name: op.name if g in tied else g for name, g in group.items()}
+    edges = {group[graph.input.name], group[graph.output]} if image_edges else set()
+    grids = {}
+    for g in set(group.values()):
+        values = torch.cat([trace[x].flatten() for trace in traces for x in group if group[x] == g])
+        grids[g] = IMAGE_GRID if g in edges else QuantParams.from_range(values.min().item(), values.max().item())
+    activations = {name: grids[g] for name, g in group.items()} | dict(fixed or {})
+    convolutions = [op for op in graph if isinstance(op, Convolution)]
+    weights = {op.name: _rounded(op, activations[op.inputs[0]].scale) for op in convolutions}
+    return QuantizedGraph(graph, activations, weights)
+
+
+def _rounded(op: Convolution, input_scale: float) -> QuantizedWeight:
+    scales = (op.weight.abs().flatten(1).amax(1) / 127).float().double()
+    bias = torch.zeros(len(scales)) if op.bias is None else op.bias
+    values = torch.round(op.weight / scales[:, None, None, None])
+    return QuantizedWeight(values.to(torch.int8), scales, torch.round(bias / (scales * input_scale)).to(torch.int32))
+
+
+@pytest.fixture(scope="session")
+def quantize_by_range() -> Callable[..., QuantizedGraph]:
+    return quantized_by_range
+
+
+@pytest.fixture(scope="session")
+def gentle_model() -> SRModel:
+    """SPANV2 with 8 channels, 2 blocks and scale 2 that answers images with images: it starts at nearest-neighbour.
+
+    Features are as large as in a trained network, every weight is its own, and the gates have biases.
+    """
+    generator = torch.Generator().manual_seed(0)
+    module = SPANV2(channels=8, blocks=2, scale=2)
+    for name, weight in module.named_parameters():
+        if name.endswith("bias"):
+            nn.init.normal_(weight, mean=0.3, std=0.3, generator=generator)
+        elif name.startswith("block"):
+            nn.init.kaiming_normal_(weight, generator=generator)
+        elif name == "pointwise_conv.weight":
+            weight.data = torch.eye(12, 20)[..., None, None] + 0.04 * torch.randn(weight.shape, generator=generator)
+        else:
+            weight.data += 0.04 * torch.randn(weight.shape, generator=generator)
+    return SRModel("gentle", "spanv2", module.eval().requires_grad_(False), {}, 2, "test", "")
+
+
+@dataclass(frozen=True, eq=False)
+class OperatorCase:
+    """One operator, with what it needs around it, from `x` (N, 4, H, W) to `y`; `size` is an input size it takes."""
+
+    name: str
+    ops: tuple[Op, ...]
+    size: tuple[int, int] = ODD
+    multiple: int = 1
+    fixed_size: bool = False
+    grids: Mapping[str, QuantParams] = field(default_factory=dict)
+
+    @cached_property
+    def graph(self) -> Graph:
+        return Graph(self.name, TensorSpec("x", CHANNELS), self.ops, "y")
+
+    @cached_property
+    def quantized(self) -> QuantizedGraph:
+        """With ranges that cut some values off, so that saturation is seen too."""
+        return quantized_by_range(self.graph, [0.9 * self.image()], fixed=self.grids)
+
+    def image(self, size: tuple[int, int] | None = None, batch: int = 1) -> Tensor:
+        """Values around zero, beyond 6 and -6 some of them."""
+        generator = torch.Generator().manual_seed(7)
+        return 2.5 * torch.randn(batch, CHANNELS, *(size or self.size), generator=generator, dtype=torch.float64)
+
+    def integers(self, size: tuple[int, int] | None = None, batch: int = 1) -> tuple[Tensor, Tensor]:
+        """Integer inputs, and what exact integer arithmetic makes of them operator by operator."""
+        values = {"x": self.quantized.input.quantize(self.image(size, batch))}
+        for op in self.ops:
+            if isinstance(op, Constant):
+                values[op.name] = self.quantized.activations[op.name].quantize(op.value.reshape(1, -1, 1, 1))
+            else:
+                values[op.name] = self.quantized.evaluate_integers(op, *(values[name] for name in op.inputs))
+        return values["x"], values["y"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+RANDOM = torch.Generator().manual_seed(0)
+SAME = (1, 1)
+
+
+def normal(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=RANDOM, dtype=torch.float64)
+
+
+def conv(outputs: int, kernel: int | tuple[int, int], bias: bool = True, **fields: Any) -> Conv2d:
+    sides = (kernel, kernel) if isinstance(kernel, int) else kernel
+    fields = {"name": "y", "inputs": ("x",)} | fields
+    return Conv2d(weight=normal(outputs, CHANNELS, *sides) / 4, bias=normal(outputs) if bias else None, **fields)
+
+
+def depthwise(multiplier: int, kernel: int, bias: bool = True, **fields: Any) -> DepthwiseConv2d:
+    rows = CHANNELS * multiplier
+    weight, offsets = normal(rows, 1, kernel, kernel) / 2, normal(rows) if bias else None
+    return DepthwiseConv2d(name="y", inputs=("x",), weight=weight, bias=offsets, channels=CHANNELS, **fields)
+
+
+def unary(kind: type[Op], **fields: Any) -> tuple[Op, ...]:
+    return (kind(name="y", inputs=("x",), **fields),)
+
+
+def on_halves(op: Op) -> tuple[Op, ...]:
+    """An operator that reads `p`, the first two channels, and `q`, the last two."""
+    return (Slice(name="p", inputs=("x",), start=0, stop=2), Slice(name="q", inputs=("x",), start=2, stop=4), op)
+
+
+def on_one_channel(kind: type[Op]) -> tuple[Op, ...]:
+    return (Slice(name="p", inputs=("x",), start=1, stop=2), kind(name="y", inputs=("x", "p")))
+
+
+def on_constants(kind: type[Op], count: int, first: bool = False) -> tuple[Op, ...]:
+    constant = Constant(name="c", inputs=(), value=normal(count))
+    return (constant, kind(name="y", inputs=("c", "x") if first else ("x", "c")))
+
+
+CONVOLUTIONS = (
+    OperatorCase("conv", (conv(5, 3, padding=SAME),)),
+    OperatorCase("conv-of-one-pixel", (conv(5, 3, padding=SAME),), size=(1, 1)),
+    OperatorCase("conv-without-bias", (conv(5, 3, bias=False, padding=SAME),)),
+    OperatorCase("conv-1x1", (conv(5, 1),)),
+    OperatorCase("conv-5x3", (conv(5, (5, 3), padding=(2, 1)),)),
+    OperatorCase("conv-unpadded", (conv(5, 3),)),
+    OperatorCase("conv-unpadded-first", (conv(4, 3, name="m"), conv(5, 3, inputs=("m",), padding=(2, 2)))),
+    OperatorCase("conv-padded-unevenly", (conv(5, 3, padding=(2, 1)),)),
+    OperatorCase("conv-even-kernel", (conv(5, 2, padding=SAME),)),
+    OperatorCase("conv-stride-2", (conv(5, 3, padding=SAME, stride=(2, 2)),), EVEN, multiple=2),
+    OperatorCase("conv-2x2-stride-2", (conv(5, 2, stride=(2, 2)),), EVEN, multiple=2),
+    OperatorCase("conv-4x4-stride-2", (conv(5, 4, padding=SAME, stride=(2, 2)),), EVEN, multiple=2),
+    OperatorCase("conv-dilated", (conv(5, 3, padding=(2, 3), dilation=(2, 3)),)),
+    OperatorCase("conv-relu", (conv(5, 3, padding=SAME, activation=Activation.RELU),)),
+    OperatorCase("conv-relu6", (conv(5, 3, padding=SAME, activation=Activation.RELU6),)),
+    OperatorCase("depthwise", (depthwise(1, 3, padding=SAME),)),
+    OperatorCase("depthwise-without-bias", (depthwise(1, 3, bias=False, padding=SAME),)),
+    OperatorCase("depthwise-multiplier-3", (depthwise(3, 5, padding=(2, 2), activation=Activation.RELU6),)),
+    OperatorCase("depthwise-stride-2", (depthwise(1, 3, padding=SAME, stride=(2, 2)),), EVEN, multiple=2),
+    OperatorCase("depthwise-dilated", (depthwise(2, 3, padding=(2, 2), dilation=(2, 2)),)),
+)
+OTHERS = (
+    OperatorCase("concat", on_halves(Concat(name="y", inputs=("q", "x", "p")))),
+    OperatorCase("relu", unary(Relu)),
+    OperatorCase("relu6", unary(Relu6)),
+    OperatorCase("leaky-relu", unary(LeakyRelu, slope=0.1)),
+    OperatorCase("sigmoid", unary(Sigmoid), grids={"y": SIGMOID_GRID}),
+    OperatorCase("tanh", unary(Tanh)),
+    OperatorCase("hard-swish", unary(HardSwish)),
+    OperatorCase("clip", unary(Clip, low=-0.5, high=0.7)),
+    OperatorCase("clip-below", unary(Clip, low=-0.5, high=float("inf"))),
+    OperatorCase("clip-above", unary(Clip, low=float("-inf"), high=0.5)),
+    OperatorCase("depth-to-space", unary(DepthToSpace, block=2, order=ShuffleOrder.DCR)),
+    OperatorCase("resize-nearest", unary(ResizeNearest, factor=3), fixed_size=True),
+    OperatorCase("slice", unary(Slice, start=1, stop=3)),
+)
+BINARIES = tuple(
+    OperatorCase(f"{kind.__name__.lower()}-{name}", ops)
+    for kind in (Add, Sub, Mul)
+    for name, ops in {
+        **{a.value: on_halves(kind(name="y", inputs=("p", "q"), activation=a)) for a in Activation},
+        "constants": on_constants(kind, CHANNELS),
+        "constants-first": on_constants(kind, CHANNELS, first=True),
+        "scalar": on_constants(kind, 1),
+        "one-channel": on_one_channel(kind),
+    }.items()
+)
+OPERATOR_CASES = CONVOLUTIONS + OTHERS + BINARIES
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    integer_cases = tuple(case for case in OPERATOR_CASES if not any(isinstance(op, Clip) for op in case.ops))
+    for name, cases in (("operator_case", OPERATOR_CASES), ("integer_case", integer_cases)):
+        if name in metafunc.fixturenames:
+            metafunc.parametrize(name, cases, ids=str)
+
+
+@pytest.fixture(scope="session")
+def operator_cases() -> Mapping[str, OperatorCase]:
+    return {case.name: case for case in OPERATOR_CASES}
