@@ -45,9 +45,9 @@ class Benchmark:
 
     @property
     def p90_ms(self) -> float:
-        """The 90th percentile (nearest rank)."""
-        ordered = sorted(self.latencies_ms)
-        return ordered[min(len(ordered) - 1, round(0.9 * (len(ordered) - 1)))]
+        """The 90th percentile by nearest rank: the smallest sample that 90 % of all do not exceed."""
+        rank = -(-9 * len(self.latencies_ms) // 10)
+        return sorted(self.latencies_ms)[rank - 1]
 
     @property
     def min_ms(self) -> float:

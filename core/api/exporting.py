@@ -154,8 +154,9 @@ class _Session:
         staged = self.staging.write(file, content)
         with provable(staged, target, contract) as (path, its_contract, on_copy):
             report = check_file(
-                path, file, target, its_contract, self.model, self.reference, network, self.images.pieces
-            )
+                path, file, target, its_contract, self.model, self.reference, network, self.images.pieces,
+                progress=self.progress,
+            )  # fmt: skip
         if report.failures:
             failure = report.failures[0].describe()
             raise ParityError(f"{file} was not written, it fails parity: {failure}; report it with the checkpoint")

@@ -41,7 +41,7 @@ def check_file(
     `reference` runs the model's module in float64. A thorough check takes every case, a quick one the smallest natural
     image and one of noise. Every further signature of a file for several sizes is compared on one natural image.
     """
-    cases = parity_cases(contract, images)
+    cases = parity_cases(contract, [with_channels(image, contract.channels) for image in images])
     traced = _operator_case(cases)
     chosen = cases if thorough else [traced, cases[-1]]
     names = runners or target.runners[:1]
@@ -60,6 +60,13 @@ def check_file(
             rows += [row for row in measured if row.runner == runner.name]
             operators += compare_operators(file, target.precision, network, runner, runner.name, case)
     return ParityReport(tuple(rows), tuple(operators))
+
+
+def with_channels(image: np.ndarray, channels: int) -> np.ndarray:
+    """An RGB image (H, W, 3) for a network of that many channels: its mean for one, else its channels in turn."""
+    mean = np.rint(image.mean(axis=2, keepdims=True)).astype(np.uint8)
+    turns: np.ndarray = image[:, :, np.arange(channels) % image.shape[2]]
+    return mean if channels == 1 else turns
 
 
 def _size(case: ParityCase) -> tuple[int, int]:

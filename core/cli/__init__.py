@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import sys
+import traceback
 from types import FrameType
 
 import click
 
 from edgesr.cli.bench import bench
+from edgesr.cli.console import help_without_command
 from edgesr.cli.doctor import doctor
 from edgesr.cli.export import export
 from edgesr.cli.listing import models, targets
@@ -16,12 +20,20 @@ from edgesr.cli.verify import verify
 from edgesr.errors import EdgeSRError
 
 FAILED, MISUSED = 1, 2
+TRACEBACK_VARIABLE = "EDGESR_TRACEBACK"
+ALLOCATION_FAILURES = ("allocate memory", "not enough memory", "bad_alloc", "bad allocation", "Failed to allocate")
+"""How torch and the runtimes word, as plain RuntimeErrors, that memory ran out."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    invoke_without_command=True,
+)
 @click.version_option(package_name="edgesr", prog_name="edgesr")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Bring efficient image-restoration networks from PyTorch onto mobile NPUs, with proof."""
+    help_without_command(context, MISUSED)
 
 
 for command in (export, verify, bench, models, targets, doctor):
@@ -37,26 +49,55 @@ def main() -> None:
 def _run() -> int:
     try:
         result = cli.main(standalone_mode=False)
+        sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except EdgeSRError as error:
         return _complain(str(error), error.exit_code)
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "edgesr"
-        return _complain(f"{error.format_message()}; see {command} --help", MISUSED)
+        return _complain(f"{error.format_message().rstrip('.')}; see {command} --help", MISUSED)
     except click.ClickException as error:
         return _complain(error.format_message(), FAILED)
     except (KeyboardInterrupt, click.Abort):
         return _complain("interrupted; finished files stay, none is half-written", FAILED)
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        return _complain(f"{where}{error.strerror or error}; check the path and the disk", FAILED)
+        return _complain_of_system(error)
     except MemoryError:
-        return _complain("out of memory; choose a smaller --size or fewer images", FAILED)
+        return _complain(OUT_OF_MEMORY, FAILED)
+    except Exception as error:  # what nobody foresaw is a defect of edgesr, and still one line
+        return _complain_of_defect(error)
+
+
+OUT_OF_MEMORY = "out of memory; choose a smaller --size, or fewer or smaller images"
 
 
 def _complain(message: str, code: int) -> int:
     click.echo(f"edgesr: {' '.join(message.split())}", err=True)
     return code
+
+
+def _complain_of_system(error: OSError) -> int:
+    if error.errno == errno.EPIPE:  # the reader, such as head, has what it wanted
+        _abandon_stdout()
+        return FAILED
+    if not error.filename:
+        _abandon_stdout()
+    where = f"{error.filename}: " if error.filename else ""
+    return _complain(f"{where}{error.strerror or error}; check the path and the disk", FAILED)
+
+
+def _complain_of_defect(error: Exception) -> int:
+    if any(words in str(error) for words in ALLOCATION_FAILURES):
+        return _complain(OUT_OF_MEMORY, FAILED)
+    if os.environ.get(TRACEBACK_VARIABLE):
+        traceback.print_exc()
+    what = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+    return _complain(f"a defect in edgesr ({what}); report what {TRACEBACK_VARIABLE}=1 prints before this", FAILED)
+
+
+def _abandon_stdout() -> None:
+    """Send what stdout still holds nowhere: Python would try once more on leaving, and complain in its own words."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
@@ -15,9 +18,16 @@ from edgesr.progress import Progress, silent
 
 BAR_WIDTH = 24
 PATIENCE_S = 1.0
-"""Work that ends sooner shows no bar."""
+"""A guess at the time left is shown once a stage has run that long."""
+CLEAR_LINE = "\r\033[K"
+MAX_SIDE = 99_999
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+if TYPE_CHECKING:
+    SizeType = click.ParamType[tuple[int, int]]
+else:
+    SizeType = click.ParamType  # click before 8.4 has no such parameter
 
 
 def output_options(command: Command) -> Command:
@@ -26,30 +36,50 @@ def output_options(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, for machines.")(command)
 
 
-class Size(click.ParamType[tuple[int, int]]):
+def help_without_command(context: click.Context, exit_code: int) -> None:
+    """What a group does when no command follows: its help, on stderr."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help(), err=True)
+        context.exit(exit_code)
+
+
+class Size(SizeType):
     """An image size, HxW."""
 
     name = "HxW"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        """Parse HxW; fails where it is none or not positive."""
+        """Parse HxW; fails where it is none, not positive or beyond any image."""
         if isinstance(value, tuple):
             return value
-        match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", str(value))
-        if match is None or "0" in match.groups() or not all(int(n) for n in match.groups()):
+        match = re.fullmatch(r"([0-9]{1,9})[xX]([0-9]{1,9})", str(value))
+        height, width = (int(match[1]), int(match[2])) if match else (0, 0)
+        if min(height, width) < 1:
             self.fail(f"'{value}' is no size; write height x width of the input image, like 270x480", param, ctx)
-        return int(match[1]), int(match[2])
+        if max(height, width) > MAX_SIDE:
+            self.fail(f"'{value}' is too large; a side has at most {MAX_SIDE} pixels", param, ctx)
+        return height, width
 
 
-def progress_bar(quiet: bool) -> Progress:
-    """A progress bar where stderr is a terminal, silence elsewhere."""
-    return _Bar() if sys.stderr.isatty() and not quiet else silent
+@contextmanager
+def progress_bar(quiet: bool) -> Iterator[Progress]:
+    """A progress bar where stderr is a terminal, silence elsewhere; nothing of it is left on leaving."""
+    if quiet or not sys.stderr.isatty():
+        yield silent
+        return
+    bar = _Bar(sys.stderr)
+    bar("starting", 0, 1)
+    try:
+        yield bar
+    finally:
+        bar.clear()
 
 
 class _Bar:
-    """One line on stderr, rewritten; a stage's line is cleared when it ends."""
+    """One line on a terminal, rewritten at every report; it stays until the next stage or the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
         self._stage = ""
         self._started = 0.0
 
@@ -57,18 +87,40 @@ class _Bar:
         if stage != self._stage:
             self._stage, self._started = stage, time.monotonic()
         elapsed = time.monotonic() - self._started
-        if done >= total:
-            click.echo("\r\033[K", nl=False, err=True)
-        elif elapsed >= PATIENCE_S or total == 1:
-            filled = BAR_WIDTH * done // total
-            left = f", {elapsed / done * (total - done):.0f} s left" if done and elapsed >= PATIENCE_S else ""
-            bar = "#" * filled + "." * (BAR_WIDTH - filled)
-            click.echo(f"\r\033[K{stage} [{bar}] {done}/{total}{left}", nl=False, err=True)
+        filled = BAR_WIDTH * done // max(total, 1)
+        bar = "#" * filled + "." * (BAR_WIDTH - filled)
+        left = f", {elapsed / done * (total - done):.0f} s left" if 0 < done < total and elapsed >= PATIENCE_S else ""
+        line = f"[{bar}] {done}/{total}{left}  {stage}"
+        self._show(line[: _columns(self._stream) - 1])
+
+    def clear(self) -> None:
+        """Leave an empty line."""
+        self._show("")
+
+    def _show(self, line: str) -> None:
+        self._stream.write(CLEAR_LINE + line)
+        self._stream.flush()
+
+
+def _columns(stream: TextIO) -> int:
+    """The terminal's width: a longer line would wrap, and could not be rewritten."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except OSError:
+        return 80
 
 
 def print_json(value: Mapping[str, object]) -> None:
-    """One JSON document on stdout."""
-    click.echo(json.dumps(value, indent=2))
+    """One JSON document on stdout; infinite and undefined numbers, which JSON has none for, as strings."""
+    click.echo(json.dumps(_finite(value), indent=2, allow_nan=False))
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:

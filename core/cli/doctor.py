@@ -11,7 +11,10 @@ import click
 
 from edgesr.cli.console import output_options, print_json, print_table
 
-REQUIRED = ("torch", "onnx", "onnxruntime", "onnxsim", "ai-edge-litert", "numpy", "click", "safetensors", "pillow")
+REQUIRED = (
+    "torch", "onnx", "onnxruntime", "onnxsim", "ai-edge-litert", "flatbuffers", "numpy", "click", "safetensors",
+    "pillow",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Finding:
     remedy: str
 
 
-@click.command()
+@click.command(short_help="Report versions, optional backends and this machine.")
 @output_options
 def doctor(as_json: bool, quiet: bool) -> None:
     """Report versions, optional backends with the line that installs them, and this machine."""

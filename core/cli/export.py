@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +15,11 @@ from edgesr.target import TARGETS, IODtype, Layout, Target, find_target, near_ta
 
 if TYPE_CHECKING:
     from edgesr.api.exporting import ExportResult
+    from edgesr.runtime.parity import ParityRow
 
 EFFORTS = ("fast",)
 """The recipes of edgesr.quant.recipe, named here because importing that takes seconds; a test compares the two."""
+WEIGHTS_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors")
 
 
 def parse_target(ctx: click.Context, param: click.Parameter, names: tuple[str, ...]) -> tuple[Target, ...]:
@@ -30,9 +35,9 @@ def parse_target(ctx: click.Context, param: click.Parameter, names: tuple[str, .
     return tuple(chosen.values())
 
 
-@click.command()
+@click.command(short_help="Write verified ONNX and TFLite files from a checkpoint.")
 @click.argument("model", required=False)
-@click.option("--weights", type=click.Path(path_type=Path), help="A checkpoint (.pth, .safetensors) to export.")
+@click.option("--weights", type=click.Path(path_type=Path), help="A checkpoint (.pth, .safetensors), as MODEL may be.")
 @click.option(
     "--target",
     "-t",
@@ -43,9 +48,19 @@ def parse_target(ctx: click.Context, param: click.Parameter, names: tuple[str, .
     show_default=True,
     help="What to write; repeat for several. All of them: " + ", ".join(t.name for t in TARGETS) + ".",
 )
-@click.option("--size", "sizes", type=Size(), multiple=True, help="Input size; repeat for several in one TFLite file.")
-@click.option("--io", type=click.Choice([io.value for io in IODtype]), help="The image's type at the file's edges.")
-@click.option("--layout", type=click.Choice([layout.value for layout in Layout]), help="The image's axes (ONNX).")
+@click.option(
+    "--size",
+    "sizes",
+    type=Size(),
+    multiple=True,
+    help="Input size, like 270x480; repeat for several in one TFLite file.",
+)
+@click.option(
+    "--io", type=click.Choice([io.value for io in IODtype]), help="Type of the image in and out (see edgesr targets)."
+)
+@click.option(
+    "--layout", type=click.Choice([layout.value for layout in Layout]), help="Order of the image's axes (ONNX)."
+)
 @click.option("--calib", type=click.Path(path_type=Path), help="A folder of natural images for INT8 ranges.")
 @click.option("--effort", type=click.Choice(EFFORTS), default=EFFORTS[0], show_default=True, help="INT8 recipe.")
 @click.option("--output", "-o", "out", type=click.Path(path_type=Path), required=True, help="The folder to write to.")
@@ -54,45 +69,69 @@ def export(
     model: str | None, weights: Path | None, targets: tuple[Target, ...], sizes: tuple[tuple[int, int], ...],
     io: str | None, layout: str | None, calib: Path | None, effort: str, out: Path, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
-    """Export MODEL (bundled: spanv2_x4) or a checkpoint, and prove every file before it is put in place."""
-    if weights is None and model is not None and Path(model).is_file():
-        weights, model = Path(model), None
-    from edgesr.api.exporting import ExportRequest
-    from edgesr.api.exporting import export as run_export
+    """Export MODEL, a bundled model (default: spanv2_x4) or a checkpoint, and prove every file.
 
-    _check_name(model)
-    request = ExportRequest(
-        targets=targets, out=out, model=model, weights=weights, sizes=sizes, io=IODtype(io) if io else None,
-        layout=Layout(layout) if layout else None, calibration=calib, effort=effort,
-    )  # fmt: skip
-    result = run_export(request, progress_bar(quiet or as_json))
+    Each file is compared with the float64 PyTorch network before it is put in place in OUT, beside manifest.json. Files
+    that OUT already holds stay, unless one has the same name.
+    """
+    name, weights = _model_or_weights(model, weights)
+    with progress_bar(quiet or as_json) as progress:
+        from edgesr.api.exporting import ExportRequest
+        from edgesr.api.exporting import export as run_export
+
+        _check_name(name, weights)
+        request = ExportRequest(
+            targets=targets, out=out, model=name, weights=weights, sizes=sizes, io=IODtype(io) if io else None,
+            layout=Layout(layout) if layout else None, calibration=calib, effort=effort,
+        )  # fmt: skip
+        result = run_export(request, progress)
     if as_json:
         print_json({"out": str(out), "artifacts": [artifact.to_json() for artifact in result.artifacts]})
     elif not quiet:
         _print_summary(result, out)
 
 
-def _check_name(model: str | None) -> None:
+def _model_or_weights(model: str | None, weights: Path | None) -> tuple[str | None, Path | None]:
+    """MODEL as a name or, where it is or looks like a path, as a checkpoint."""
+    if model is None or not (Path(model).is_file() or Path(model).suffix in WEIGHTS_SUFFIXES or os.sep in model):
+        return model, weights
+    if weights is not None:
+        raise click.UsageError(f"both MODEL ({model}) and --weights ({weights}) name a file; give one")
+    return None, Path(model)
+
+
+def _check_name(name: str | None, weights: Path | None) -> None:
+    """Fail for a name that no bundled model has; beside a checkpoint, the loader compares it with what is in there."""
     import difflib
 
     from edgesr.model.registry import BUNDLED_MODELS
 
     names = [bundled.name for bundled in BUNDLED_MODELS]
-    if model is not None and model not in names:
-        near = difflib.get_close_matches(model, names, n=1)
+    if name is not None and weights is None and name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(names)}, or give --weights FILE"
-        raise click.BadParameter(f"no bundled model or file is called '{model}'; {hint}", param_hint="MODEL")
+        raise click.BadParameter(f"no bundled model or file is called '{name}'; {hint}", param_hint="MODEL")
 
 
 def _print_summary(result: ExportResult, out: Path) -> None:
     rows = []
     for artifact in result.artifacts:
         report = result.parity[artifact.file]
-        worst = max((row for row in report.rows if not row.runner.startswith("graph")), key=lambda row: row.max_abs)
-        proof = f"{worst.psnr_db:.1f} dB" if "int8" in artifact.target else f"{worst.max_abs:.1e}"
-        operators = f"{len(report.operators)} of {len(report.operators)} operators"
-        rows.append((artifact.file, f"{artifact.size_bytes / 1000:.0f} KB", worst.runner, proof, operators))
-    print_table(("file", "size", "checked in", "PSNR or max error", "within limits"), rows, right=(1, 3))
-    click.echo(f"\nwritten to {out}, with manifest.json; next:")
-    click.echo(f"  edgesr verify parity {out}")
-    click.echo(f"  edgesr bench {out}")
+        runner, error = _worst(report.rows, "int8" in artifact.target)
+        operators = f"{len(report.operators)} within limits"
+        rows.append((artifact.file, f"{artifact.size_bytes / 1000:.0f} KB", runner, error, operators))
+    print_table(("file", "size", "checked in", "against PyTorch", "operators"), rows, right=(1,))
+    place = shlex.quote(str(out))
+    click.echo(f"\nWritten to {place}, beside manifest.json. Next:")
+    click.echo(f"  edgesr verify parity {place}")
+    click.echo(f"  edgesr bench {place}")
+
+
+def _worst(rows: Sequence[ParityRow], integers: bool) -> tuple[str, str]:
+    """The runner and figure of the file's worst case: PSNR for integers, the largest error for floats."""
+    checked = [row for row in rows if not row.runner.startswith("graph")]
+    if integers:
+        worst = min(checked, key=lambda row: row.psnr_db)
+        return worst.runner, f"PSNR {worst.psnr_db:.1f} dB"
+    worst = max(checked, key=lambda row: row.max_abs)
+    return worst.runner, f"error {worst.max_abs:.1e}"

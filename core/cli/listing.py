@@ -10,7 +10,7 @@ from edgesr.cli.console import output_options, print_json, print_table
 from edgesr.target import TARGETS
 
 
-@click.command()
+@click.command(short_help="List bundled models and recognised architectures.")
 @output_options
 def models(as_json: bool, quiet: bool) -> None:
     """List the bundled models and the architectures whose checkpoints are recognised."""
@@ -28,7 +28,7 @@ def models(as_json: bool, quiet: bool) -> None:
         print_table(("architecture", "what it is"), [(a.name, a.summary) for a in ARCHITECTURES])
 
 
-@click.command()
+@click.command(short_help="List what can be exported.")
 @output_options
 def targets(as_json: bool, quiet: bool) -> None:
     """List what can be exported, with I/O types, layouts and runners (defaults first)."""
