@@ -1,12 +1,15 @@
-"""Shared by every package's tests: one graph for each operator of the vocabulary, and the simplest quantization.
+"""Shared by every package's tests: one graph for each operator of the vocabulary, the simplest quantization, and one
+small network exported once.
 
 A test that asks for `operator_case` runs once for each of `OPERATOR_CASES`; one that asks for `integer_case`, once for
 each of those that INT8 files can hold.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -242,3 +245,48 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="session")
 def operator_cases() -> Mapping[str, OperatorCase]:
     return {case.name: case for case in OPERATOR_CASES}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Torch's threads wait for each other longer than small tensors take: hundreds of times on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def small_checkpoint(gentle_model: SRModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SPANV2 x2 with 8 channels and 2 blocks, as a user would have it."""
+    path = tmp_path_factory.mktemp("weights") / "small.pth"
+    torch.save(gentle_model.module.state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three pieces of photographs, 40x48: enough pixels to calibrate on."""
+    from edgesr.images import load_rgb, save_png
+    from edgesr.quant.builtin import builtin_calibration_paths
+
+    folder = tmp_path_factory.mktemp("photos")
+    for path in builtin_calibration_paths()[:9:3]:
+        save_png(folder / path.name, load_rgb(path)[20:60, 16:64])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def exported_once(small_checkpoint: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The `ExportResult` of the small network to every target; tests leave its folder as it is."""
+    from edgesr.api import ExportRequest, export
+    from edgesr.target import TARGETS
+
+    out = tmp_path_factory.mktemp("exported")
+    return export(ExportRequest(targets=TARGETS, out=out, weights=small_checkpoint, calibration=photos))
+
+
+@pytest.fixture
+def exported(exported_once: Any, tmp_path: Path) -> Path:
+    """A folder of its own with every target of the small network, to do with as a test likes."""
+    return Path(shutil.copytree(exported_once.manifest.folder, tmp_path / "exported"))
