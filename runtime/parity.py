@@ -4,8 +4,9 @@ Float files are compared with the float64 network by largest error, relative L2 
 itself, in float32, errs by more than a third of a limit, the limit is three times that error: no conversion can be
 better than the arithmetic. On noise that PyTorch holds its weights as the file stores them; on natural images, whose
 errors a user sees, nothing excuses the rounding of weights. INT8 files are compared with the network by PSNR,
-against the PSNR that exact integer arithmetic on the same integers has: rounding is amplified by gates, so single steps
-prove nothing end to end; operator by operator they do (see operator_parity).
+against the PSNR that exact integer arithmetic on the same integers has, over the image and over its border alone:
+rounding is amplified by gates, so single steps prove nothing end to end; operator by operator they do (see
+operator_parity).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from edgesr.graph import Graph
 from edgesr.progress import Progress, silent
 from edgesr.quantized import QuantizedGraph
 from edgesr.runtime.cases import ParityCase
-from edgesr.runtime.operator_parity import OperatorRow
+from edgesr.runtime.operator_parity import OperatorRow, norm
 from edgesr.runtime.runner import Runner
 from edgesr.runtime.tolerance import FLOAT_TOLERANCES, INTEGER_TOLERANCE, FloatTolerance
 from edgesr.runtime.torch_runner import GraphRunner, IntegerRunner, TorchRunner
@@ -111,30 +112,43 @@ def compare_end_to_end(
     rows: list[ParityRow] = []
     for done, case in enumerate(cases):
         progress(f"parity {file}", done, len(cases))
-        expected = reference.run(case.image)
+        expected, exact = reference.run(case.image), witness.run(case.image)
         limits: FloatTolerance | None = None
         if not isinstance(network, QuantizedGraph):
             limits = FLOAT_TOLERANCES[precision].scaled(model.value_range)
             rough = (unrounded if case.natural else rounded).run(case.image)
             limits = limits.at_least(*_errors(rough, expected), psnr_db(rough, expected, model.value_range))
-        exact = psnr_db(witness.run(case.image), expected, model.value_range) if limits is None else None
         for runner in (witness, *runners):
-            row = _measure(file, runner, case, expected, exact, model.value_range)
-            why = row.why or (_float_excess(row, limits) if limits else _integer_excess(row, expected.size))
-            rows.append(dataclasses.replace(row, why=why))
+            found = exact if runner is witness else runner.run(case.image)
+            row = ParityRow(file, runner.name, case.name, float("inf"), float("inf"), 0.0, None, None)
+            rows.append(_judged(row, found, expected, exact, limits, model))
     progress(f"parity {file}", len(cases), len(cases))
     return rows
 
 
-def _measure(
-    file: str, runner: Runner, case: ParityCase, expected: np.ndarray, exact: float | None, value_range: float
-) -> ParityRow:
-    found: np.ndarray = runner.run(case.image)
-    if found.shape != expected.shape:
-        why = f"shape {found.shape}, expected {expected.shape}"
-        return ParityRow(file, runner.name, case.name, float("inf"), float("inf"), 0.0, exact, why)
+def _judged(
+    row: ParityRow, found: np.ndarray, expected: np.ndarray, exact: np.ndarray, limits: FloatTolerance | None,
+    model: SRModel,
+) -> ParityRow:  # fmt: skip
+    """The row with what was measured; `limits` None means INT8, which `exact` is the yardstick of."""
+    if found.shape != expected.shape or exact.shape != expected.shape:
+        return dataclasses.replace(row, why=f"shape {found.shape}, expected {expected.shape}")
     max_abs, l2 = _errors(found, expected)
-    return ParityRow(file, runner.name, case.name, max_abs, l2, psnr_db(found, expected, value_range), exact, None)
+    psnr = psnr_db(found, expected, model.value_range)
+    row = dataclasses.replace(row, max_abs=max_abs, relative_l2=l2, psnr_db=psnr)
+    if limits is not None:
+        return dataclasses.replace(row, why=_float_excess(row, limits))
+    row = dataclasses.replace(row, exact_integer_psnr_db=psnr_db(exact, expected, model.value_range))
+    ring = border(found, model.scale), border(expected, model.scale), border(exact, model.scale)
+    why = _integer_excess(found, expected, exact, "", model) or _integer_excess(*ring, " at the border", model)
+    return dataclasses.replace(row, why=why)
+
+
+def border(image: np.ndarray, width: int) -> np.ndarray:
+    """The outermost `width` pixels of (N, H, W, C), as one row of values; all of a smaller image."""
+    inside = np.zeros(image.shape, bool)
+    inside[:, width:-width, width:-width] = True
+    return image[~inside]
 
 
 def _errors(found: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
@@ -142,8 +156,7 @@ def _errors(found: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
     difference = np.abs(found - expected)
     if not np.isfinite(difference).all():
         return float("inf"), float("inf")
-    norm = max(float(np.linalg.norm(expected)), 1e-30)
-    return float(difference.max()), float(np.linalg.norm(difference)) / norm
+    return float(difference.max()), norm(difference) / max(norm(expected), 1e-30)
 
 
 def _float_excess(row: ParityRow, limit: FloatTolerance) -> str | None:
@@ -156,12 +169,12 @@ def _float_excess(row: ParityRow, limit: FloatTolerance) -> str | None:
     return None
 
 
-def _integer_excess(row: ParityRow, values: int) -> str | None:
-    assert row.exact_integer_psnr_db is not None
-    loss, limit = row.exact_integer_psnr_db - row.psnr_db, INTEGER_TOLERANCE.loss_limit_db(values)
-    if not loss <= limit:
-        return f"{loss:.2f} dB below exact integer arithmetic, limit {limit:.2f} dB"
-    return None
+def _integer_excess(
+    found: np.ndarray, expected: np.ndarray, exact: np.ndarray, where: str, model: SRModel
+) -> str | None:
+    reachable, reached = (psnr_db(image, expected, model.value_range) for image in (exact, found))
+    loss, limit = reachable - reached, INTEGER_TOLERANCE.loss_limit_db(expected.size)
+    return None if loss <= limit else f"{loss:.2f} dB below exact integer arithmetic{where}, limit {limit:.2f} dB"
 
 
 def psnr_db(found: np.ndarray, expected: np.ndarray, peak: float) -> float:
