@@ -103,19 +103,15 @@ def _scalable(graph: Graph, op: Op) -> bool:
     """Whether the operator commutes with channel scales that obey the rules."""
     if isinstance(op, (Convolution, Add, Sub, Mul)) and op.activation is Activation.RELU6:
         return False
-    if isinstance(op, (Add, Sub, Mul)) and any(_broadcasts(graph, op, x) for x in op.inputs):
+    if isinstance(op, (Add, Sub, Mul)) and any(
+        graph.specs[x].channels != graph.specs[op.name].channels for x in op.inputs
+    ):  # one channel spread over many
         return False
     if isinstance(op, Concat):  # its scales follow from what it joins: nothing else may bind them
         return not any(isinstance(reader, (Add, Sub, Relu)) for reader in graph.consumers[op.name])
     if isinstance(op, Mul):
         return _gate(graph, op) is not None
     return isinstance(op, (Convolution, Add, Sub, Relu))
-
-
-def _broadcasts(graph: Graph, op: Op, name: str) -> bool:
-    """Whether an operand is spread over positions or channels, so that channel scales cannot tie it to the result."""
-    spec = graph.specs[name]
-    return spec.scale is None or spec.channels != graph.specs[op.name].channels
 
 
 def _fixed_tensors(graph: Graph) -> set[str]:

@@ -59,7 +59,7 @@ def test_the_defaults_that_deployers_rely_on() -> None:
     ("typed", "meant"),
     [
         ("tflite-int16", "tflite-int8"), ("tflite_int8", "tflite-int8"), ("int8", "onnx-int8"),
-        ("TFLite-INT8", "tflite-int8"), ("onnx", "onnx-fp32"), ("tflite", "tflite-fp32"), ("onnx-float32", "onnx-fp32"),
+        ("TFLITE-INT8", "tflite-int8"), ("onnx", "onnx-fp32"), ("tflite", "tflite-fp32"), ("onnx-float32", "onnx-fp32"),
     ],
 )  # fmt: skip
 def test_a_misspelt_target_is_guessed(typed: str, meant: str) -> None:
