@@ -50,9 +50,10 @@ class LiteRTRunner:
         self._contract = contract
         self._kernels = kernels
         self._threads = threads
+        self._source = str(path)
         self._content = path.read_bytes()
-        self._interpreter = self._open(self._content, str(path))
-        self._keys = self._read_signatures(str(path))
+        self._interpreter = self._open(self._content, self._source)
+        self._keys = self._read_signatures(self._source)
         if signature is not None and signature not in self._keys:
             raise ArtifactError(f"{path} has no signature for {signature[0]}x{signature[1]}; export it again")
         self._signature = signature
@@ -77,7 +78,7 @@ class LiteRTRunner:
     def invoke(self) -> None:
         """Run on what `prepare` set."""
         if self._other is None:
-            self._interpreter.invoke()
+            self._invoke(self._interpreter)
         else:
             self._compute()
 
@@ -86,18 +87,27 @@ class LiteRTRunner:
         self._refuse(image)
         interpreter = self._open(with_all_outputs(self._content, self._key(image)), "traced copy")
         self._feed(interpreter, self._contract.encode(image))
-        interpreter.invoke()
+        self._invoke(interpreter)
         return {d["name"]: interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()}
 
     def _compute(self) -> np.ndarray:
         if self._other is not None:
             runner, data = self._other
-            with native_output_kept_quiet():
-                result: np.ndarray = runner(**{INPUT_NAME: data})[OUTPUT_NAME]
-            return result
-        self._interpreter.invoke()
+            try:
+                with native_output_kept_quiet():
+                    result: np.ndarray = runner(**{INPUT_NAME: data})[OUTPUT_NAME]
+                return result
+            except (ValueError, RuntimeError) as error:
+                raise ArtifactError(f"{self.name} cannot run {self._source}: {_first_line(error)}") from error
+        self._invoke(self._interpreter)
         output: np.ndarray = self._interpreter.get_tensor(self._interpreter.get_output_details()[0]["index"])
         return output
+
+    def _invoke(self, interpreter: Interpreter) -> None:
+        try:
+            interpreter.invoke()
+        except (ValueError, RuntimeError) as error:
+            raise ArtifactError(f"{self.name} cannot run {self._source}: {_first_line(error)}") from error
 
     def _key(self, image: np.ndarray) -> str | None:
         """The key of the signature that runs the image, None for the default one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from edgesr.target import Layout
 ERRORS_ONLY = 3
 UNSIGNED_OFFSET = 128
 IMAGE_AXES = 4
-OUTPUT_NAME = "output"
+INPUT_NAME, OUTPUT_NAME = "image", "output"
 FUSED_AWAY = ".before_activation"
 """How a file marks values that belong to the activation behind them."""
 
@@ -33,13 +33,14 @@ class OrtRunner:
         self._contract = contract
         self._threads = threads
         self._content = path.read_bytes()
-        self._session = self._open(self._content, str(path))
+        self._source = str(path)
+        self._session = self._open(self._content, self._source)
         self._prepared: np.ndarray | None = None
 
     def run(self, image: np.ndarray) -> np.ndarray:
         """The output image; raises `ArtifactError` for a size that the contract refuses."""
         self.prepare(image)
-        return self._contract.decode(self._session.run(None, {"image": self._prepared})[0])
+        return self._contract.decode(self._run(self._session, None)[0])
 
     def prepare(self, image: np.ndarray) -> None:
         """Convert the image, so that `invoke` can be timed alone."""
@@ -50,19 +51,27 @@ class OrtRunner:
 
     def invoke(self) -> None:
         """Run on what `prepare` set."""
-        self._session.run(None, {"image": self._prepared})
+        self._run(self._session, None)
 
     def trace(self, image: np.ndarray) -> Mapping[str, np.ndarray]:
         """Every value of the graph, from a copy of the file whose values are all outputs."""
         content, names = with_all_outputs(self._content)
         session = self._open(content, "traced copy")
-        values = session.run(names, {"image": self._contract.encode(image)})
+        self.prepare(image)
+        values = self._run(session, names)
         edges = {OUTPUT_NAME: self._contract.layout}
         return {
             name: _as_graph_tensor(value, edges.get(name, Layout.NCHW))
             for name, value in zip(names, values, strict=True)
             if value.ndim == IMAGE_AXES
         }
+
+    def _run(self, session: ort.InferenceSession, names: Sequence[str] | None) -> list[np.ndarray]:
+        try:
+            outputs: list[np.ndarray] = session.run(names, {INPUT_NAME: self._prepared})
+            return outputs
+        except Exception as error:  # onnxruntime's exceptions share no base class but Exception
+            raise ArtifactError(f"ONNX Runtime cannot run {self._source}: {_first_line(error)}") from error
 
     def _open(self, content: bytes, source: str) -> ort.InferenceSession:
         options = ort.SessionOptions()
@@ -71,9 +80,12 @@ class OrtRunner:
         options.add_session_config_entry("session.x64quantprecision", "1")
         try:
             return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's exceptions share no base class but Exception
-            first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ArtifactError(f"ONNX Runtime cannot load {source}: {first_line}") from error
+        except Exception as error:  # as above
+            raise ArtifactError(f"ONNX Runtime cannot load {source}: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def with_all_outputs(content: bytes) -> tuple[bytes, list[str]]:

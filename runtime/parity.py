@@ -131,13 +131,15 @@ def _judged(
     model: SRModel,
 ) -> ParityRow:  # fmt: skip
     """The row with what was measured; `limits` None means INT8, which `exact` is the yardstick of."""
-    if found.shape != expected.shape or exact.shape != expected.shape:
+    if found.shape != expected.shape:
         return dataclasses.replace(row, why=f"shape {found.shape}, expected {expected.shape}")
     max_abs, l2 = _errors(found, expected)
     psnr = psnr_db(found, expected, model.value_range)
     row = dataclasses.replace(row, max_abs=max_abs, relative_l2=l2, psnr_db=psnr)
     if limits is not None:
         return dataclasses.replace(row, why=_float_excess(row, limits))
+    if exact.shape != expected.shape:
+        return dataclasses.replace(row, why=f"exact integer arithmetic has shape {exact.shape}")
     row = dataclasses.replace(row, exact_integer_psnr_db=psnr_db(exact, expected, model.value_range))
     ring = border(found, model.scale), border(expected, model.scale), border(exact, model.scale)
     why = _integer_excess(found, expected, exact, "", model) or _integer_excess(*ring, " at the border", model)
