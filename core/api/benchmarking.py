@@ -136,8 +136,8 @@ def _refuse(manifest: Manifest, artifacts: Sequence[Artifact], size: tuple[int, 
     available = available_bytes()
     if available is not None and needed > available:
         raise EdgeSRError(
-            f"a run at {largest[0]}x{largest[1]} may need {needed / 1e9:.0f} GB of memory, {available / 1e9:.0f} GB are "
-            "free; give a smaller --size, or one file of the folder"
+            f"a run at {largest[0]}x{largest[1]} may need {needed / 1e9:.0f} GB of memory, {available / 1e9:.0f} GB "
+            "are free; give a smaller --size, or one file of the folder"
         )
 
 

@@ -266,7 +266,7 @@ def _describe_model(model: SRModel) -> dict[str, object]:
 
 
 def _describe_fold(record: FoldRecord) -> dict[str, object]:
-    return dataclasses.asdict(record)
+    return dataclasses.asdict(record) | {"changed": list(record.changed)}
 
 
 def _describe_graph(graph: Graph) -> dict[str, object]:

@@ -81,6 +81,9 @@ def small_tflite(path: Path, contract: IOContract) -> tuple[bytes, IOContract]:
         raise ArtifactError(f"{path}: its operators store a size, and {size} is too large to prove; export a smaller")
     _require_readable(content, path)
     model = schema.ModelT.InitFromPackedBuf(content, 0)
+    if len(model.subgraphs) != len(contract.sizes):
+        found, wanted = len(model.subgraphs), len(contract.sizes)
+        raise ArtifactError(f"{path} holds {found} subgraphs, its manifest says {wanted} sizes; export it again")
     sizes = tuple(_small_size(index, contract.size_multiple) for index in range(len(contract.sizes)))
     for graph, (height, width) in zip(model.subgraphs, sizes, strict=True):
         image = graph.tensors[graph.inputs[0]]

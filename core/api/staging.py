@@ -77,7 +77,7 @@ def staged_export(out: Path) -> Iterator[Staging]:
 
     Raises `ExportError` at once where `out` cannot be written or holds a manifest that cannot be added to.
     """
-    created = [folder for folder in (out, *out.parents) if not folder.exists()]
+    created = [folder for folder in (out, *out.parents) if not os.path.lexists(folder)]
     hidden = out / f".edgesr-{os.getpid()}-{secrets.token_hex(4)}"
     try:
         with _named_by_place(hidden, out):
