@@ -24,19 +24,20 @@ def describe_drift(found: np.ndarray, expected: np.ndarray, exact: np.ndarray, z
     difference = np.where(tied & (np.abs(found - exact) <= 0.5 + TIE), 0.0, found - expected)
     d = difference.reshape(-1, found.shape[-1])
     e = (expected - zero_point).reshape(d.shape)
-    return _excess(d.reshape(-1, 1), e.reshape(-1, 1), "") or _excess(d, e, " in channel {}")
+    whole, channels = _excess(d.reshape(-1, 1), e.reshape(-1, 1), ""), _excess(d, e, " in channel {}")
+    return max(whole, channels, key=lambda excess: excess[0])[1]
 
 
-def _excess(d: np.ndarray, e: np.ndarray, where: str) -> str | None:
-    """The worst column that leaves the limits."""
+def _excess(d: np.ndarray, e: np.ndarray, where: str) -> tuple[float, str | None]:
+    """How many times a limit the worst column drifts, and its description where that is more than once."""
     count, magnitude, square = np.full(d.shape[1], len(d)), np.abs(e).sum(0), (e**2).sum(0)
-    gain, gain_limit = (d * e).sum(0) / np.maximum(square, 1.0), INTEGER_TOLERANCE.gain_limit(count, magnitude, square)
-    shift, shift_limit = d.mean(0), INTEGER_TOLERANCE.shift_limit(count)
-    worst = int(np.argmax(np.abs(gain) - gain_limit))
-    if abs(gain[worst]) > gain_limit[worst]:
-        return f"gain {gain[worst]:+.2%}{where.format(worst)}, limit {gain_limit[worst]:.2%}: a scale is wrong"
-    worst = int(np.argmax(np.abs(shift) - shift_limit))
-    if abs(shift[worst]) > shift_limit[worst]:
-        place = where.format(worst)
-        return f"shift {shift[worst]:+.2f} LSB{place}, limit {shift_limit[worst]:.2f}: a zero point or bias is wrong"
-    return None
+    gain, shift = (d * e).sum(0) / np.maximum(square, 1.0), d.mean(0)
+    gain_limit = INTEGER_TOLERANCE.gain_limit(count, magnitude, square)
+    shift_limit = INTEGER_TOLERANCE.shift_limit(count, magnitude)
+    excess = np.maximum(np.abs(gain) / gain_limit, np.abs(shift) / shift_limit)
+    worst = int(np.argmax(excess))
+    if not excess[worst] > 1:
+        return float(excess[worst]), None
+    measured = f"gain {gain[worst]:+.2%}, shift {shift[worst]:+.2f} LSB{where.format(worst)}"
+    limits = f"limits {gain_limit[worst]:.2%}, {shift_limit[worst]:.2f} LSB"
+    return float(excess[worst]), f"{measured} ({limits}): a scale, zero point or bias is wrong"

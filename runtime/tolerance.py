@@ -65,10 +65,12 @@ class IntegerTolerance:
         strays = self.stray_share * magnitude + STANDARD_DEVIATIONS * np.sqrt(self.stray_share * square)
         return np.where(count < MANY_VALUES, np.inf, self.max_gain_error + strays / np.maximum(square, 1.0))
 
-    def shift_limit(self, count: np.ndarray) -> np.ndarray:
-        """The limit on the mean distance of `count` values, in steps."""
-        strays = self.stray_share + STANDARD_DEVIATIONS * np.sqrt(self.stray_share / np.maximum(count, 1))
-        return np.where(count < MANY_VALUES, np.inf, self.max_shift_lsb + strays)
+    def shift_limit(self, count: np.ndarray, magnitude: np.ndarray) -> np.ndarray:
+        """The limit on the mean distance of `count` values whose magnitudes have this sum, in steps."""
+        count = np.maximum(count, 1)
+        strays = self.stray_share + STANDARD_DEVIATIONS * np.sqrt(self.stray_share / count)
+        by_gain = self.max_gain_error * magnitude / count
+        return np.where(count < MANY_VALUES, np.inf, self.max_shift_lsb + by_gain + strays)
 
     def loss_limit_db(self, values: int) -> float:
         """The limit for an image of that many values: a mean square of n has a relative deviation of sqrt(2 / n)."""

@@ -127,6 +127,10 @@ class OperatorCase:
         """With ranges that cut some values off, so that saturation is seen too."""
         return quantized_by_range(self.graph, [0.9 * self.image()], fixed=self.grids)
 
+    def quantize_with_image_edges(self) -> QuantizedGraph:
+        """For values in [0, 1], as a file with an integer image wants it."""
+        return quantized_by_range(self.graph, [self.image().clamp(0, 1)], image_edges=True)
+
     def image(self, size: tuple[int, int] | None = None, batch: int = 1) -> Tensor:
         """Values around zero, beyond 6 and -6 some of them."""
         generator = torch.Generator().manual_seed(7)
@@ -134,13 +138,18 @@ class OperatorCase:
 
     def integers(self, size: tuple[int, int] | None = None, batch: int = 1) -> tuple[Tensor, Tensor]:
         """Integer inputs, and what exact integer arithmetic makes of them operator by operator."""
+        values = self.trace_integers(size, batch)
+        return values["x"], values["y"]
+
+    def trace_integers(self, size: tuple[int, int] | None = None, batch: int = 1) -> dict[str, Tensor]:
+        """Every tensor of the quantized graph in exact integer arithmetic."""
         values = {"x": self.quantized.input.quantize(self.image(size, batch))}
         for op in self.ops:
             if isinstance(op, Constant):
                 values[op.name] = self.quantized.activations[op.name].quantize(op.value.reshape(1, -1, 1, 1))
             else:
                 values[op.name] = self.quantized.evaluate_integers(op, *(values[name] for name in op.inputs))
-        return values["x"], values["y"]
+        return values
 
     def __str__(self) -> str:
         return self.name

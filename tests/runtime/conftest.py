@@ -339,9 +339,10 @@ def exchanged(values: np.ndarray, i: int, j: int) -> np.ndarray:
 
 
 def with_one_scaled(values: np.ndarray, factor: float) -> np.ndarray:
-    """The values with the one of median magnitude scaled."""
+    """The values with one scaled: of those that are not zero, the one of median magnitude."""
     changed = values.astype(np.float64)
-    position = np.argsort(np.abs(changed), axis=None)[changed.size // 2]
+    zeros = np.count_nonzero(changed == 0)
+    position = np.argsort(np.abs(changed), axis=None)[zeros + (changed.size - zeros) // 2]
     changed.flat[position] *= factor
     return changed
 
