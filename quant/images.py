@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,10 +14,12 @@ from edgesr.images import list_images, load_rgb
 from edgesr.progress import Progress, silent
 from edgesr.quant.builtin import builtin_calibration_paths
 
+Item = TypeVar("Item")
+
 MAX_IMAGES = 64
 MAX_SIDE = 192
 MIN_PIXELS = 4096
-"""One 64x64 image; with less, a 1e-4 tail of a channel is a fraction of one value."""
+"""One 64x64 image; with less, a tail of 3e-5 is a handful of values."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +40,7 @@ def load_calibration_images(
     `ImageError` for an unreadable folder or image and `CalibrationError` where all of it is too small.
     """
     paths = builtin_calibration_paths() if folder is None else list_images(folder)
-    chosen = _spread(paths, MAX_IMAGES)
+    chosen = spread(paths, MAX_IMAGES)
     pieces: dict[str, np.ndarray] = {}
     for done, path in enumerate(chosen):
         progress("reading calibration images", done, len(chosen))
@@ -66,7 +69,13 @@ def centre(image: np.ndarray, size_multiple: int, max_side: int = MAX_SIDE) -> n
     return image[top : top + height, left : left + width].copy()
 
 
-def _spread(paths: Sequence[Path], limit: int) -> list[Path]:
-    if len(paths) <= limit:
-        return list(paths)
-    return [paths[i * len(paths) // limit] for i in range(limit)]
+def middles(images: Sequence[np.ndarray], count: int, max_side: int, size_multiple: int) -> list[np.ndarray]:
+    """The middles, at most `max_side` pixels a side, of at most `count` images spread evenly over all."""
+    return [centre(image, size_multiple, max_side) for image in spread(images, count)]
+
+
+def spread(items: Sequence[Item], limit: int) -> list[Item]:
+    """At most `limit` of the items, evenly over all of them."""
+    if len(items) <= limit:
+        return list(items)
+    return [items[i * len(items) // limit] for i in range(limit)]

@@ -8,7 +8,7 @@ the output image closer than a threshold to visible error.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from edgesr.graph import Graph
 from edgesr.ops import Op
 from edgesr.progress import Progress, silent
 from edgesr.quant.calibration import Calibration
-from edgesr.quant.images import centre
+from edgesr.quant.images import middles
 from edgesr.quant.ranges import RangeRule
 from edgesr.quant.sensitivity import sensitivities_db
 from edgesr.quantized import QuantParams
@@ -41,40 +41,10 @@ def compose_sensitive(
     pairs, gates = _applicable(ComposeConvs(math.inf), graph), _applicable(GateForm(), graph)
     between = {op.inputs[0] for op in (*pairs, *gates)}
     candidates = {name: QuantParams.from_range(*rule.bounds(calibration[name])) for name in sorted(between)}
-    chosen = [centre(image, graph.size_multiple, MEASURED_SIDE) for image in _some(images)]
+    chosen = middles(images, MEASURED_IMAGES, MEASURED_SIDE, graph.size_multiple)
     scores = sensitivities_db(graph, chosen, candidates, progress)
-    sensitive = {name for name, score in scores.items() if score < threshold_db}
-    return run_folds(graph, (_Past(ComposeConvs(math.inf), sensitive), _Past(GateForm(), sensitive)))
-
-
-class _Past(Fold):
-    """Another fold, only at operators that read one of some tensors: it lets them read past it."""
-
-    def __init__(self, fold: Fold, tensors: Set[str]) -> None:
-        self.name = fold.name
-        self.exactness = fold.exactness
-        self.fold = fold
-        self.tensors = tensors
-
-    def considers(self, op: Op) -> bool:
-        """What the other fold considers."""
-        return self.fold.considers(op)
-
-    def refuses(self, graph: Graph, op: Op) -> str | None:
-        """The operator reads none of the tensors, or the other fold refuses."""
-        if op.inputs[0] not in self.tensors:
-            return f"'{op.inputs[0]}' is not sensitive"
-        return self.fold.refuses(graph, op)
-
-    def rewrite(self, graph: Graph, op: Op) -> Graph:
-        """The other fold's rewriting."""
-        return self.fold.rewrite(graph, op)
-
-
-def _some(images: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """At most eight images, spread over all."""
-    count = min(MEASURED_IMAGES, len(images))
-    return [images[i * len(images) // count] for i in range(count)]
+    sensitive = frozenset(name for name, score in scores.items() if score < threshold_db)
+    return run_folds(graph, (ComposeConvs(math.inf, past=sensitive), GateForm(past=sensitive)))
 
 
 def _applicable(fold: Fold, graph: Graph) -> list[Op]:

@@ -38,10 +38,13 @@ class RangeMethod(enum.Enum):
 
 @dataclass(frozen=True)
 class RangeRule:
-    """A method and, for percentiles, the share of values cut off at each end."""
+    """A method and, for percentiles, the share of values cut off at each end.
+
+    The default tail was chosen on photographs of BSDS500's training set that calibrated nothing, against 1e-4.
+    """
 
     method: RangeMethod = RangeMethod.PERCENTILE
-    tail: float = 1e-4
+    tail: float = 3e-5
 
     def __post_init__(self) -> None:
         """Refuse tails that leave nothing between them."""

@@ -22,7 +22,7 @@ from edgesr.quant.bias_correction import correct_bias
 from edgesr.quant.calibration import calibrate
 from edgesr.quant.equalization import equalize
 from edgesr.quant.gptq import round_with_gptq
-from edgesr.quant.images import centre
+from edgesr.quant.images import middles
 from edgesr.quant.quality_folds import compose_sensitive
 from edgesr.quant.ranges import RangeRule, choose_ranges
 from edgesr.quant.sequential import Refinement, refine
@@ -36,8 +36,8 @@ IMAGE_ROUNDING_DB = 10 * math.log10(12 * 255**2)
 INTEGER_FOLDS: tuple[Fold, ...] = (ElideOutputClip(),)
 """What holds on the 8-bit grid of the output image alone, and so for quantized graphs only."""
 
-
 REFINING_SIDE = 80
+"""Pixels a side of the pieces that weights are refined on: a layer's statistics need no more."""
 
 
 @dataclass(frozen=True)
@@ -99,13 +99,6 @@ def quantize(graph: Graph, images: Sequence[np.ndarray], recipe: Recipe, progres
         graph, calibration = equalize(graph, calibration, recipe.equalization)
     activations = choose_ranges(graph, calibration, recipe.ranges)
     network = QuantizedGraph(graph, activations, quantize_weights(graph, activations))
-    network = refine(
-        network, _some(images, recipe.refining_images, graph.size_multiple), recipe.refinements(), progress
-    )
+    pieces = middles(images, recipe.refining_images, REFINING_SIDE, graph.size_multiple)
+    network = refine(network, pieces, recipe.refinements(), progress)
     return Quantization(network, recipe, tuple(folds), len(images))
-
-
-def _some(images: Sequence[np.ndarray], count: int, size_multiple: int) -> list[np.ndarray]:
-    """At most `count` images spread over all, cut to their middle: a layer's statistics need no more."""
-    step = -(-len(images) // count)
-    return [centre(image, size_multiple, REFINING_SIDE) for image in images[::step]]

@@ -25,14 +25,14 @@ from edgesr.ops import Activation, Conv2d, Convolution, Op
 class ComposeConvs(Fold):
     """A convolution pair, one of them 1x1, to one convolution, when MACs grow at most `max_growth` times.
 
-    `seconds` names the second convolutions of the pairs to compose, None all of them.
+    `past` names the tensors between pairs that are to go, None all of them.
     """
 
     name = "compose-convs"
 
-    def __init__(self, max_growth: float = 1.0, seconds: frozenset[str] | None = None) -> None:
+    def __init__(self, max_growth: float = 1.0, past: frozenset[str] | None = None) -> None:
         self.max_growth = max_growth
-        self.seconds = seconds
+        self.past = past
 
     def considers(self, op: Op) -> bool:
         """The second convolution of a pair; whether there is a first one is for `refuses`."""
@@ -41,8 +41,8 @@ class ComposeConvs(Fold):
     def refuses(self, graph: Graph, op: Op) -> str | None:
         """No pair, a nonlinearity or another reader between, neither 1x1, a bias meeting padding, or too costly."""
         assert isinstance(op, Convolution)
-        if self.seconds is not None and op.name not in self.seconds:
-            return "not among the pairs asked for"
+        if self.past is not None and op.inputs[0] not in self.past:
+            return f"'{op.inputs[0]}' is not among the tensors to read past"
         first = graph.producer(op.inputs[0])
         if not isinstance(first, Convolution):
             return f"'{op.inputs[0]}' is no convolution"

@@ -16,12 +16,15 @@ from edgesr.ops import Activation, Convolution, Mul, Op
 
 
 class GateForm(Fold):
-    """The 1x1 gate convolutions among `gates` (all where None) composed with the convolution before, keeping both."""
+    """1x1 gate convolutions composed with the convolution before, which stays for its other readers.
+
+    `past` names the tensors that gates are to read past, None all of them.
+    """
 
     name = "gate-form"
 
-    def __init__(self, gates: frozenset[str] | None = None) -> None:
-        self.gates = gates
+    def __init__(self, past: frozenset[str] | None = None) -> None:
+        self.past = past
 
     def considers(self, op: Op) -> bool:
         """1x1 convolutions."""
@@ -30,8 +33,8 @@ class GateForm(Fold):
     def refuses(self, graph: Graph, op: Op) -> str | None:
         """Not asked for, no gate (read by a product alone), or nothing to compose with."""
         assert isinstance(op, Convolution)
-        if self.gates is not None and op.name not in self.gates:
-            return "not among the gates asked for"
+        if self.past is not None and op.inputs[0] not in self.past:
+            return f"'{op.inputs[0]}' is not among the tensors to read past"
         if not isinstance(graph.sole_consumer(op.name), Mul):
             return "its result is no gate: it is not read by one product alone"
         first = graph.producer(op.inputs[0])

@@ -74,9 +74,9 @@ def test_spanv2_stays_where_multiplications_may_not_grow(spanv2: Graph, refused:
 
 def test_only_the_pairs_asked_for(build: Any) -> None:
     chain = [build.conv(f"c{i}", f"c{i - 1}" if i else "input", 3, 3, kernel=1 if i else 3) for i in range(3)]
-    result = ComposeConvs(seconds=frozenset({"c1"})).apply(build.graph(*chain))
+    result = ComposeConvs(past=frozenset({"c0"})).apply(build.graph(*chain))
     assert result.changed == ("c1",)
-    assert "not among the pairs asked for" in result.refused["c2"]
+    assert "'c1' is not among the tensors to read past" in result.refused["c2"]
 
 
 @pytest.mark.parametrize("stride", [1, 2])

@@ -49,9 +49,9 @@ def test_spanv2(spanv2: Graph, applied: Callable[..., FoldResult]) -> None:
 
 
 def test_one_gate_alone(spanv2: Graph, applied: Callable[..., FoldResult]) -> None:
-    result = applied(GateForm(frozenset({"block_3.guidance_map_conv"})), spanv2)
+    result = applied(GateForm(past=frozenset({"block_3.c3.conv"})), spanv2)
     assert result.changed == ("block_3.guidance_map_conv",)
-    assert "not among the gates asked for" in result.refused["block_2.guidance_map_conv"]
+    assert "not among the tensors to read past" in result.refused["block_2.guidance_map_conv"]
 
 
 GATE = {"kernel": 1}
@@ -86,7 +86,7 @@ def test_refusals(case: str, build: Any, refused: Callable[..., str]) -> None:
 
 
 def test_refuses_gates_not_asked_for(build: Any, refused: Callable[..., str]) -> None:
-    assert "not among the gates asked for" in refused(GateForm(frozenset()), block(build), "gate")
+    assert "not among the tensors to read past" in refused(GateForm(past=frozenset()), block(build), "gate")
 
 
 def test_considers_1x1_convolutions_alone(build: Any) -> None:
