@@ -114,6 +114,13 @@ def test_eight_bit_products_do_not_saturate(tmp_path: Path) -> None:
     assert 40 < expected.max() + 128 < 255
 
 
+def test_exact_products_are_asked_for_on_every_processor(export: Any) -> None:
+    """Processors with VNNI do not saturate: what the test above cannot show there is that the option is set."""
+    exported = export("onnx-int8")
+    options = OrtRunner(exported.path, exported.contract)._session.get_session_options()
+    assert options.get_session_config_entry("session.x64quantprecision") == "1"
+
+
 def test_sizes_that_the_contract_refuses(export: Any) -> None:
     exported = export("onnx-fp32", sizes=((8, 10),))
     runner = OrtRunner(exported.path, exported.contract)
