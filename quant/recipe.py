@@ -28,6 +28,7 @@ from edgesr.quant.ranges import RangeRule, choose_ranges
 from edgesr.quant.sequential import Refinement, refine
 from edgesr.quant.weights import quantize_weights
 from edgesr.quantized import QuantizedGraph
+from edgesr.threads import torch_threads
 
 IMAGE_ROUNDING_DB = 10 * math.log10(12 * 255**2)
 """PSNR of an image rounded to 8 bits: uniform rounding has variance step^2 / 12, 58.9 dB below a peak of 255 steps."""
@@ -87,8 +88,14 @@ class Quantization:
 def quantize(graph: Graph, images: Sequence[np.ndarray], recipe: Recipe, progress: Progress = silent) -> Quantization:
     """Quantize a folded float graph after training, with uint8 RGB calibration images (H, W, 3).
 
-    Raises `CalibrationError` where the images give no usable ranges, and `ExportError` where the graph allows none.
+    The same images give the same integers on any number of cores: all of it runs in one thread. Raises
+    `CalibrationError` where the images give no usable ranges, and `ExportError` where the graph allows none.
     """
+    with torch_threads(1):
+        return _quantize(graph, images, recipe, progress)
+
+
+def _quantize(graph: Graph, images: Sequence[np.ndarray], recipe: Recipe, progress: Progress) -> Quantization:
     graph, folds = run_folds(graph, INTEGER_FOLDS)
     calibration = calibrate(graph, images, progress)
     if recipe.sensitive_below_db > 0:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from edgesr.runtime.bench import Benchmark, Subject, environment, run_interleave
 from edgesr.runtime.cases import as_batch, cut
 from edgesr.runtime.runners import open_runner
 from edgesr.runtime.torch_runner import TorchRunner
+from edgesr.threads import torch_threads
 
 DEFAULT_SIZE = (128, 128)
 BYTES_PER_VALUE = 28
@@ -148,14 +148,3 @@ def available_bytes() -> int | None:
     except OSError:
         return None
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
-
-
-@contextmanager
-def torch_threads(threads: int) -> Iterator[None]:
-    """Let torch use that many threads within the block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

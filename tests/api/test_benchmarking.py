@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from edgesr.api import ExportRequest, bench, benchmarking, export
-from edgesr.api.benchmarking import HostBenchmark, available_bytes, torch_threads
+from edgesr.api.benchmarking import HostBenchmark, available_bytes
 from edgesr.errors import ArtifactError, EdgeSRError
 from edgesr.model.spanv2 import SPANV2
 from edgesr.progress import Progress
@@ -124,10 +124,3 @@ def test_a_changed_file_is_not_timed(exported: Path, timed: list[str]) -> None:
     with pytest.raises(ArtifactError, match="was changed after its export"):
         bench(exported, SIZE)
     assert timed == []
-
-
-def test_threads_are_those_asked_for_within_alone() -> None:
-    before = torch.get_num_threads()
-    with torch_threads(before + 1):
-        assert torch.get_num_threads() == before + 1
-    assert torch.get_num_threads() == before

@@ -21,6 +21,7 @@ from edgesr.quant.ranges import RangeMethod, RangeRule, choose_ranges
 from edgesr.quant.recipe import IMAGE_ROUNDING_DB, RECIPES, Recipe, quantize
 from edgesr.quant.weights import quantize_weights
 from edgesr.quantized import IMAGE_GRID, QuantizedGraph
+from edgesr.threads import torch_threads
 
 Images = tuple[np.ndarray, ...]
 MIN_MAX = RangeRule(RangeMethod.MIN_MAX)
@@ -44,6 +45,14 @@ def test_the_same_images_give_the_same_bytes(small_spanv2: Graph, photographs: I
     assert first == second
     other = serialize_graph(quantize(small_spanv2, photographs[:8], RECIPES[0]).network)
     assert other != first, "other images must show, or this test proves nothing"
+
+
+def test_the_number_of_threads_changes_no_byte(small_spanv2: Graph, photographs: Images) -> None:
+    found = []
+    for threads in (1, 3):
+        with torch_threads(threads):
+            found.append(serialize_graph(quantize(small_spanv2, photographs, RECIPES[0]).network))
+    assert found[0] == found[1]
 
 
 def test_quantizing_changes_neither_graph_nor_images(small_spanv2: Graph, photographs: Images) -> None:
