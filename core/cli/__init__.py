@@ -8,6 +8,7 @@ import signal
 import sys
 import traceback
 from types import FrameType
+from typing import Any
 
 import click
 
@@ -21,11 +22,25 @@ from edgesr.errors import EdgeSRError
 
 FAILED, MISUSED = 1, 2
 TRACEBACK_VARIABLE = "EDGESR_TRACEBACK"
+INTERRUPTED = "interrupted; finished files stay, none is half-written"
+OUT_OF_MEMORY = "out of memory; choose a smaller --size, or fewer or smaller images"
 ALLOCATION_FAILURES = ("allocate memory", "not enough memory", "bad_alloc", "bad allocation", "Failed to allocate")
 """How torch and the runtimes word, as plain RuntimeErrors, that memory ran out."""
 
 
+class _Commands(click.Group):
+    """A group that ends in one line on Ctrl-C, where click would write an empty one before."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise click.ClickException(INTERRUPTED) from error
+
+
 @click.group(
+    cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     invoke_without_command=True,
 )
@@ -48,7 +63,7 @@ def main() -> None:
 
 def _run() -> int:
     try:
-        result = cli.main(standalone_mode=False)
+        result = cli.main(prog_name="edgesr", standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except EdgeSRError as error:
@@ -59,16 +74,13 @@ def _run() -> int:
     except click.ClickException as error:
         return _complain(error.format_message(), FAILED)
     except (KeyboardInterrupt, click.Abort):
-        return _complain("interrupted; finished files stay, none is half-written", FAILED)
+        return _complain(INTERRUPTED, FAILED)
     except OSError as error:
         return _complain_of_system(error)
     except MemoryError:
         return _complain(OUT_OF_MEMORY, FAILED)
     except Exception as error:  # what nobody foresaw is a defect of edgesr, and still one line
         return _complain_of_defect(error)
-
-
-OUT_OF_MEMORY = "out of memory; choose a smaller --size, or fewer or smaller images"
 
 
 def _complain(message: str, code: int) -> int:

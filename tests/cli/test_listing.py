@@ -1,0 +1,40 @@
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from edgesr.model.registry import ARCHITECTURES, BUNDLED_MODELS
+from edgesr.runtime.runners import FILE_RUNNERS
+from edgesr.target import TARGETS
+
+Run = Callable[..., Any]
+
+
+def test_targets_with_their_options_defaults_first(run: Run) -> None:
+    lines = run("targets").done().splitlines()
+    assert len(lines) == 2 + len(TARGETS)
+    for line, target in zip(lines[2:], TARGETS, strict=True):
+        assert line.startswith(f"{target.name} ") and line.endswith(target.summary)
+        assert ", ".join(io.value for io in target.io) in line and ", ".join(target.runners) in line
+
+
+def test_targets_as_json(run: Run) -> None:
+    plain = json.loads(run("targets", "--json").done())["targets"]
+    assert [target["name"] for target in plain] == [target.name for target in TARGETS]
+    assert plain[2]["io"] == ["int8", "uint8", "float32"] and plain[2]["layouts"] == ["nhwc"]
+    assert {runner for target in plain for runner in target["runners"]} == set(FILE_RUNNERS)
+
+
+def test_models_and_architectures(run: Run) -> None:
+    output = run("models").done()
+    for entry in (*BUNDLED_MODELS, *ARCHITECTURES):
+        assert entry.name in output and entry.summary in output
+    plain = json.loads(run("models", "--json").done())
+    assert [model["name"] for model in plain["models"]] == [model.name for model in BUNDLED_MODELS]
+    assert [entry["name"] for entry in plain["architectures"]] == [entry.name for entry in ARCHITECTURES]
+
+
+@pytest.mark.parametrize("command", ["targets", "models", "doctor"])
+def test_quiet_prints_nothing(run: Run, command: str) -> None:
+    assert run(command, "-q").done() == ""

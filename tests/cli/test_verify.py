@@ -1,0 +1,149 @@
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from edgesr.artifact import Manifest, load_manifest
+from edgesr.images import load_rgb, save_png
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def pairs(photos: Path, tmp_path: Path) -> tuple[str, ...]:
+    """--lr and --hr of photographs and their 2x2 means."""
+    for path in photos.iterdir():
+        hr = load_rgb(path)[:32, :40]
+        save_png(tmp_path / "HR" / path.name, hr)
+        lr = hr.reshape(16, 2, 20, 2, 3).mean(axis=(1, 3)).round().astype(np.uint8)
+        save_png(tmp_path / "LR" / f"{path.stem}x2.png", lr)
+    return "--lr", str(tmp_path / "LR"), "--hr", str(tmp_path / "HR")
+
+
+@pytest.fixture
+def faulty(exported: Path) -> Path:
+    """An ONNX file one of whose convolutions is a thousandth too strong, and whose manifest vouches for it."""
+    path = exported / "spanv2_x2-fp32.onnx"
+    model = onnx.load(path)
+    weight = next(x for x in model.graph.initializer if list(x.dims) == [8, 8, 3, 3])
+    values = onnx.numpy_helper.to_array(weight) * np.float32(1.001)
+    weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
+    path.write_bytes(model.SerializeToString())
+    manifest = load_manifest(exported)
+    changed = dataclasses.replace(manifest.find(path.name), sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    Manifest(exported, tuple(changed if a.file == path.name else a for a in manifest.artifacts)).save()
+    return path
+
+
+def table(output: str, title: str) -> list[list[str]]:
+    """The rows of the table whose third column has this title."""
+    lines = output.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("file") and f"  {title}  " in line)
+    end = next((i for i in range(start, len(lines)) if not lines[i]), len(lines))
+    return [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in lines[start + 2 : end]]
+
+
+def test_a_folder_is_summed_up_by_its_worst_cases(run: Run, exported_once: Any) -> None:
+    output = run("verify", "parity", exported_once.manifest.folder).done()
+    images, operators = table(output, "worst image"), table(output, "worst operator")
+    assert len(images) == 3 * 3 + 3 * 2 and len(operators) == 3 * 2 + 3
+    assert all(row[-1] == "ok" for row in (*images, *operators))
+    checks = output.splitlines()[-1].split()
+    assert checks[0] == checks[2] and checks[3:] == ["checks", "within", "limits"]
+
+
+def test_every_image_and_operator_on_demand(run: Run, exported_once: Any, photos: Path) -> None:
+    path = exported_once.manifest.folder / "spanv2_x2-int8.tflite"
+    output = run("verify", "parity", path, "--runner", "litert-reference", "--cases", "--operators").done()
+    assert len(table(output, "image")) == 2 * 7
+    operators = table(output, "operator")
+    assert {row[1] for row in operators} == {"litert-reference"} and len(operators) > 12
+    assert all(row[4] in ("0", "1") for row in operators), "steps of an integer"
+    output = run("verify", "parity", path, "--images", photos, "--cases", "--runner", "litert-reference").done()
+    assert "natural 40x48" in {row[2] for row in table(output, "image")}
+
+
+def test_parity_as_json(run: Run, exported_once: Any) -> None:
+    plain = json.loads(run("verify", "parity", exported_once.manifest.folder / "spanv2_x2-fp16.onnx", "--json").done())
+    assert set(plain) == {"passed", "end_to_end", "operators"} and plain["passed"] is True
+    assert {"file", "runner", "case", "max_abs", "relative_l2", "psnr_db", "passed", "why"} <= set(
+        plain["end_to_end"][0]
+    )
+    assert {"file", "runner", "operator", "kind", "max_lsb", "sqnr_db", "passed"} <= set(plain["operators"][0])
+
+
+def test_a_gate_that_is_not_met_names_file_runner_and_operator(run: Run, faulty: Path) -> None:
+    outcome = run("verify", "parity", faulty)
+    assert outcome.code == 3 and outcome.err.count("\n") == 1
+    assert outcome.err.startswith("edgesr: spanv2_x2-fp32.onnx: onnxruntime on natural") and " more); " in outcome.err
+    (failed,) = (row for row in table(outcome.out, "worst operator") if "FAILS" in row[-1])
+    assert failed[1] == "onnxruntime" and "conv" in failed[2]
+    rows = table(outcome.out, "worst image")
+    assert len(rows) > 2 and [row[1] for row in rows if row[-1] == "ok"] == ["graph"]
+    passed, _, checks, *_ = outcome.out.splitlines()[-1].split()
+    assert 0 < int(passed) < int(checks)
+    assert run("verify", "parity", faulty, "-q").refused(3).startswith("spanv2_x2-fp32.onnx: onnxruntime on natural")
+    as_json = run("verify", "parity", faulty, "--json")
+    assert as_json.code == 3 and json.loads(as_json.out)["passed"] is False
+
+
+def test_runners_that_check_nothing(run: Run, exported_once: Any) -> None:
+    folder = exported_once.manifest.folder
+    assert "no runner is called 'snpe'; choose from" in run("verify", "parity", folder, "--runner", "snpe").refused()
+    message = run("verify", "parity", folder / "spanv2_x2-fp32.onnx", "--runner", "litert-xnnpack").refused()
+    assert "runs no file of" in message and message.endswith("; choose from onnxruntime")
+
+
+def test_quality_beside_the_float_network(run: Run, exported_once: Any, pairs: tuple[str, ...]) -> None:
+    lines = run("verify", "quality", exported_once.manifest.folder, *pairs).done().splitlines()
+    assert lines[0].split() == ["file", "runner", "PSNR", "dB", "Y-PSNR", "dB", "SSIM", "drop", "dB"]
+    assert lines[2].startswith("PyTorch FP32") and len(lines) == 11
+    drops = {line.split()[0]: float(line.split()[-1]) for line in lines[3:9]}
+    assert drops["spanv2_x2-fp32.onnx"] == drops["spanv2_x2-fp32.tflite"] == 0.0 != drops["spanv2_x2-int8.onnx"]
+    assert lines[-1].startswith("3 images of ") and lines[-1].endswith("LR, 2-pixel crop, uint8")
+
+
+def test_quality_as_json_and_in_silence(run: Run, exported_once: Any, pairs: tuple[str, ...]) -> None:
+    path = exported_once.manifest.folder / "spanv2_x2-int8.tflite"
+    (result,) = json.loads(run("verify", "quality", path, *pairs, "--runner", "litert-reference", "--json").done())[
+        "results"
+    ]
+    assert set(result) == {"file", "runner", "drop_db", "quality", "reference"}
+    assert (result["runner"], result["quality"]["n"]) == ("litert-reference", 3)
+    assert result["drop_db"] == pytest.approx(result["reference"]["psnr_db"] - result["quality"]["psnr_db"])
+    assert run("verify", "quality", path, *pairs, "--max-drop", "50", "--quiet").done() == ""
+
+
+def test_a_drop_beyond_the_gate_is_told_after_the_table(run: Run, exported_once: Any, pairs: tuple[str, ...]) -> None:
+    path = exported_once.manifest.folder / "spanv2_x2-int8.onnx"
+    outcome = run("verify", "quality", path, *pairs, "--max-drop", "-50")
+    assert outcome.code == 3 and "PyTorch FP32" in outcome.out and outcome.err.count("\n") == 1
+    assert outcome.err.startswith("edgesr: spanv2_x2-int8.onnx in onnxruntime drops ")
+    assert "more than the -50 dB of --max-drop; " in outcome.err
+
+
+def test_pairs_that_are_none(run: Run, exported_once: Any, pairs: tuple[str, ...], tmp_path: Path) -> None:
+    _, lr, _, hr = pairs
+    (tmp_path / "empty").mkdir()
+    first = sorted(Path(hr).iterdir())[0]
+    for folder, words in (
+        (tmp_path / "empty", "no images in "),
+        (tmp_path / "nowhere", "image folder not found: "),
+        (first, "is a file, not a folder of images; give its folder"),
+        (lr, "do not fit: HR of 16x20 is not x2 of LR 16x20; pair images of this scale"),
+    ):
+        assert words in run("verify", "quality", exported_once.manifest.folder, "--lr", lr, "--hr", folder).refused()
+    first.unlink()
+    assert "no partner in " in run("verify", "quality", exported_once.manifest.folder, *pairs).refused()
+
+
+def test_verify_alone_shows_its_help(run: Run) -> None:
+    outcome = run("verify")
+    assert outcome.code == 2 and outcome.out == ""
+    assert "parity   Compare files with the PyTorch network, end to end and by operator." in outcome.err
