@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import sys
@@ -64,7 +63,6 @@ def main() -> None:
 def _run() -> int:
     try:
         result = cli.main(prog_name="edgesr", standalone_mode=False)
-        sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except EdgeSRError as error:
         return _complain(str(error), error.exit_code)
@@ -76,7 +74,8 @@ def _run() -> int:
     except (KeyboardInterrupt, click.Abort):
         return _complain(INTERRUPTED, FAILED)
     except OSError as error:
-        return _complain_of_system(error)
+        where = f"{error.filename}: " if error.filename else ""
+        return _complain(f"{where}{error.strerror or error}; check the path and the disk", FAILED)
     except MemoryError:
         return _complain(OUT_OF_MEMORY, FAILED)
     except Exception as error:  # what nobody foresaw is a defect of edgesr, and still one line
@@ -88,16 +87,6 @@ def _complain(message: str, code: int) -> int:
     return code
 
 
-def _complain_of_system(error: OSError) -> int:
-    if error.errno == errno.EPIPE:  # the reader, such as head, has what it wanted
-        _abandon_stdout()
-        return FAILED
-    if not error.filename:
-        _abandon_stdout()
-    where = f"{error.filename}: " if error.filename else ""
-    return _complain(f"{where}{error.strerror or error}; check the path and the disk", FAILED)
-
-
 def _complain_of_defect(error: Exception) -> int:
     if any(words in str(error) for words in ALLOCATION_FAILURES):
         return _complain(OUT_OF_MEMORY, FAILED)
@@ -105,11 +94,6 @@ def _complain_of_defect(error: Exception) -> int:
         traceback.print_exc()
     what = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
     return _complain(f"a defect in edgesr ({what}); report what {TRACEBACK_VARIABLE}=1 prints before this", FAILED)
-
-
-def _abandon_stdout() -> None:
-    """Send what stdout still holds nowhere: Python would try once more on leaving, and complain in its own words."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

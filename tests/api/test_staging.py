@@ -171,7 +171,8 @@ def test_two_exports_at_once_both_end_up_in_the_manifest(tmp_path: Path) -> None
         one, two = stage(first, OLD, "a.tflite"), stage(second, NEW, "b.tflite")
         first.place(one)
         second.place(two)
-    assert assert_every_listed_file_is_whole(tmp_path) == {"a.tflite": OLD, "b.tflite": NEW}
+        first.place(stage(first, OLD, "c.tflite"))
+    assert assert_every_listed_file_is_whole(tmp_path) == {"a.tflite": OLD, "b.tflite": NEW, "c.tflite": OLD}
 
 
 def test_placing_waits_for_another_export_that_places(tmp_path: Path) -> None:
