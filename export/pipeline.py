@@ -9,10 +9,12 @@ from edgesr.export.folds.compose_convs import ComposeConvs
 from edgesr.export.folds.densify_grouped_conv import DensifyGroupedConv
 from edgesr.export.folds.fold import Fold
 from edgesr.export.folds.fuse_activation import FuseActivation
+from edgesr.export.folds.fuse_input_range import FuseInputRange
 from edgesr.export.folds.pixel_shuffle_to_depth_to_space import PixelShuffleToDepthToSpace
 from edgesr.graph import Graph
 
 NATIVE_FOLDS: tuple[Fold, ...] = (
+    FuseInputRange(),
     FuseActivation(),
     DensifyGroupedConv(),
     ComposeConvs(max_growth=1.0),

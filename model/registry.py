@@ -48,7 +48,7 @@ def recognise(state: Mapping[str, Tensor]) -> Architecture:
     near_misses = ", ".join(_near_miss(architecture, state) for architecture in ARCHITECTURES)
     raise CheckpointError(
         f"no known architecture has these keys ({first_few(state)}); {near_misses}; "
-        "give weights of a listed architecture, or the model as path/to/file.py:Class"
+        "give weights of a listed architecture (edgesr models)"
     )
 
 
