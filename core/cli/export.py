@@ -120,7 +120,7 @@ def _print_summary(result: ExportResult, out: Path) -> None:
         runner, error = _worst(report.rows, "int8" in artifact.target)
         operators = f"{len(report.operators)} within limits"
         rows.append((artifact.file, f"{artifact.size_bytes / 1000:.0f} KB", runner, error, operators))
-    print_table(("file", "size", "checked in", "against PyTorch", "operators"), rows, right=(1,))
+    print_table(("file", "size", "checked in", "worst against PyTorch", "operators"), rows, right=(1,))
     place = shlex.quote(str(out))
     click.echo(f"\nWritten to {place}, beside manifest.json. Next:")
     click.echo(f"  edgesr verify parity {place}")
@@ -128,10 +128,10 @@ def _print_summary(result: ExportResult, out: Path) -> None:
 
 
 def _worst(rows: Sequence[ParityRow], integers: bool) -> tuple[str, str]:
-    """The runner and figure of the file's worst case: PSNR for integers, the largest error for floats."""
-    checked = [row for row in rows if not row.runner.startswith("graph")]
+    """The runner and figure of the file's worst photograph: PSNR for integers, the largest error for floats."""
+    checked = [row for row in rows if not row.runner.startswith("graph") and row.case.startswith("natural")]
     if integers:
         worst = min(checked, key=lambda row: row.psnr_db)
-        return worst.runner, f"PSNR {worst.psnr_db:.1f} dB"
+        return worst.runner, f"PSNR {worst.psnr_db:.1f} dB on {worst.case}"
     worst = max(checked, key=lambda row: row.max_abs)
-    return worst.runner, f"error {worst.max_abs:.1e}"
+    return worst.runner, f"error {worst.max_abs:.1e} on {worst.case}"
