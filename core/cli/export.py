@@ -123,8 +123,8 @@ def _print_summary(result: ExportResult, out: Path) -> None:
     print_table(("file", "size", "checked in", "worst against PyTorch", "operators"), rows, right=(1,))
     place = shlex.quote(str(out))
     click.echo(f"\nWritten to {place}, beside manifest.json. Next:")
-    click.echo(f"  edgesr verify parity {place}")
-    click.echo(f"  edgesr bench {place}")
+    click.echo(f"  edgesr verify parity {place}   # in every runtime, on odd sizes and noise")
+    click.echo(f"  edgesr bench {place}           # latency on this machine")
 
 
 def _worst(rows: Sequence[ParityRow], integers: bool) -> tuple[str, str]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from edgesr.runtime.operator_parity import OperatorRow
     from edgesr.runtime.parity import ParityReport, ParityRow
     from edgesr.runtime.quality import QualityReport
-
-Row = TypeVar("Row", "ParityRow", "OperatorRow")
 
 
 def parse_drop(context: click.Context, param: click.Parameter, value: float | None) -> float | None:
@@ -69,7 +67,7 @@ def _print_parity(report: ParityReport, cases: bool, operators: bool) -> None:
             row.file, row.runner, row.case, f"{row.max_abs:.1e}", f"{row.relative_l2:.1e}", f"{row.psnr_db:.2f}",
             verdict(row.why),
         )
-        for row in (report.rows if cases else _worst(report.rows, lambda row: -row.psnr_db))
+        for row in (report.rows if cases else _worst_images(report.rows))
     ]  # fmt: skip
     shown = "image" if cases else "worst image"
     print_table(("file", "runner", shown, "max abs", "rel. L2", "PSNR dB", "verdict"), lines, right=(3, 4, 5))
@@ -79,24 +77,48 @@ def _print_parity(report: ParityReport, cases: bool, operators: bool) -> None:
             row.file, row.runner, row.operator, row.kind, "-" if row.max_lsb is None else str(row.max_lsb),
             f"{row.max_relative:.1e}", f"{row.sqnr_db:.1f}", verdict(row.why),
         )
-        for row in (report.operators if operators else _worst(report.operators, lambda row: row.max_relative))
+        for row in (report.operators if operators else _worst_operators(report.operators))
     ]  # fmt: skip
     shown = "operator" if operators else "worst operator"
     header = ("file", "runner", shown, "kind", "LSB", "rel. max", "SQNR dB", "verdict")
     print_table(header, operator_lines, right=(4, 5, 6))
     failed, checks = len(report.failures), len(report.rows) + len(report.operators)
-    click.echo(f"\n{checks - failed} of {checks} checks within limits")
+    click.echo("\nagainst the float64 PyTorch network", nl=False)
+    exact = any(row.exact_integer_psnr_db is not None for row in report.rows)
+    click.echo("; INT8 files must be as near to it as exact integer arithmetic, graph-int8" if exact else "")
+    click.echo(f"{checks - failed} of {checks} checks within limits")
 
 
-def _worst(rows: Sequence[Row], badness: Callable[[Row], float]) -> list[Row]:
-    """Of each file and runner, the rows that fail or, where none does, the worst."""
-    grouped: dict[tuple[str, str], list[Row]] = {}
+def _worst_images(rows: Sequence[ParityRow]) -> list[ParityRow]:
+    """Of each file and runner the failures or, where there are none, the worst photograph and the worst noise.
+
+    The float graph, a witness between PyTorch and the file, is shown where it fails.
+    """
+    groups: dict[tuple[str, str, bool], list[ParityRow]] = {}
     for row in rows:
-        grouped.setdefault((row.file, row.runner), []).append(row)
+        if row.runner != "graph" or not row.passed:
+            groups.setdefault((row.file, row.runner, row.case.startswith("natural")), []).append(row)
+    failed = {(row.file, row.runner) for row in rows if not row.passed}
     return [
         row
-        for group in grouped.values()
-        for row in [row for row in group if not row.passed] or [max(group, key=badness)]
+        for (file, runner, _), group in groups.items()
+        for row in (
+            [row for row in group if not row.passed]
+            if (file, runner) in failed
+            else [min(group, key=lambda row: row.psnr_db)]
+        )
+    ]
+
+
+def _worst_operators(rows: Sequence[OperatorRow]) -> list[OperatorRow]:
+    """Of each file and runner the failures or, where there are none, the operator with the largest error."""
+    groups: dict[tuple[str, str], list[OperatorRow]] = {}
+    for row in rows:
+        groups.setdefault((row.file, row.runner), []).append(row)
+    return [
+        row
+        for group in groups.values()
+        for row in [row for row in group if not row.passed] or [max(group, key=lambda row: row.max_relative)]
     ]
 
 
