@@ -35,7 +35,7 @@ BUNDLED_MODELS: tuple[BundledModel, ...] = (
         name="spanv2_x4",
         architecture=SPANV2,
         weights="spanv2_x4.safetensors",
-        summary="SPANV2 x4 trained by edgesr on the 400 BSDS500 training photographs (see weights/spanv2_x4.md)",
+        summary="SPANV2 x4 trained by edgesr on 400 photographs of BSDS500 (see weights/spanv2_x4.md)",
     ),
 )
 
