@@ -163,7 +163,8 @@ def as_image_function(runner: Runner, contract: IOContract) -> Callable[[np.ndar
 
     def run(image: np.ndarray) -> np.ndarray:
         if image.ndim != 3 or image.shape[2] != contract.channels:
-            raise ImageError(f"an image of shape {image.shape}, the network takes {contract.channels} channels")
+            taken = f"the network takes {contract.channels} channels; only RGB is supported"
+            raise ImageError(f"an image of shape {image.shape}, {taken}")
         batch = image[None].astype(np.float32) * np.float32(contract.value_range / 255)
         result = runner.run(batch)[0]
         if np.isnan(result).any():

@@ -19,6 +19,8 @@ from edgesr.api.small_copy import MARK
 from edgesr.architecture import SRModel
 from edgesr.artifact import Manifest, load_manifest
 from edgesr.errors import ExportError, ParityError
+from edgesr.export.onnx import emit_onnx
+from edgesr.export.tflite import emit_tflite
 from edgesr.graph import Graph
 from edgesr.graph_file import load_graph
 from edgesr.images import load_rgb, save_png
@@ -203,7 +205,7 @@ def test_a_file_that_fails_parity_is_not_written_and_nothing_is_lost(
     exported: Path, request_for: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = bytes_of(exported)
-    emit = exporting.emit_tflite
+    emit = emit_tflite
 
     def emit_wrongly(network: Graph, *rest: Any) -> bytes:
         name = next(op.name for op in network if op.name.endswith("c2.conv"))
@@ -241,7 +243,7 @@ def test_huge_sizes_are_proven_on_a_small_copy(request_for: Build, target: str) 
 
 
 def test_the_small_copy_shows_the_errors_of_the_huge_file(request_for: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    emit = exporting.emit_onnx
+    emit = emit_onnx
 
     def emit_swapped(*arguments: Any) -> bytes:
         model = onnx.load_from_string(emit(*arguments))

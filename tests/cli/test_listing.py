@@ -28,8 +28,8 @@ def test_targets_as_json(run: Run) -> None:
 
 def test_models_and_architectures(run: Run) -> None:
     output = run("models").done()
-    for entry in (*BUNDLED_MODELS, *ARCHITECTURES):
-        assert entry.name in output and entry.summary in output
+    assert all(model.name in output and model.summary in output for model in BUNDLED_MODELS)
+    assert all(entry.name in output and entry.summary in output for entry in ARCHITECTURES)
     plain = json.loads(run("models", "--json").done())
     assert [model["name"] for model in plain["models"]] == [model.name for model in BUNDLED_MODELS]
     assert [entry["name"] for entry in plain["architectures"]] == [entry.name for entry in ARCHITECTURES]

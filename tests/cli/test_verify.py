@@ -73,6 +73,21 @@ def test_every_image_and_operator_on_demand(run: Run, exported_once: Any, photos
     assert "natural 40x48" in {row[2] for row in table(output, "image")}
 
 
+def test_images_of_one_pixel_are_few_but_no_error(run: Run, exported_once: Any, tmp_path: Path) -> None:
+    save_png(tmp_path / "one.png", np.full((1, 1, 3), 200, np.uint8))
+    path = exported_once.manifest.folder / "spanv2_x2-int8.onnx"
+    assert "natural 1x1" in run("verify", "parity", path, "--images", tmp_path).done()
+
+
+def test_images_that_cannot_be_used(run: Run, exported_once: Any, tmp_path: Path) -> None:
+    path, images = exported_once.manifest.folder / "spanv2_x2-int8.onnx", tmp_path / "images"
+    assert run("verify", "parity", path, "--images", images).refused().startswith("image folder not found: ")
+    images.mkdir()
+    assert run("verify", "parity", path, "--images", images).refused().startswith("no images in ")
+    (images / "a.png").write_bytes(b"no picture")
+    assert "a.png is not an image in a known format" in run("verify", "parity", path, "--images", images).refused()
+
+
 def test_parity_as_json(run: Run, exported_once: Any) -> None:
     plain = json.loads(run("verify", "parity", exported_once.manifest.folder / "spanv2_x2-fp16.onnx", "--json").done())
     assert set(plain) == {"passed", "end_to_end", "operators"} and plain["passed"] is True

@@ -1,10 +1,10 @@
 import math
 import os
+import time
 from collections.abc import Callable
 
 import pytest
 
-from edgesr.runtime import bench
 from edgesr.runtime.bench import Benchmark, Subject, environment, run_interleaved
 
 
@@ -17,7 +17,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0
-        monkeypatch.setattr(bench.time, "perf_counter_ns", self.read)
+        monkeypatch.setattr(time, "perf_counter_ns", self.read)
 
     def read(self) -> int:
         return self.now
