@@ -1,7 +1,7 @@
 """Small graphs, networks and images: as fixtures, since test modules cannot import one another."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +22,6 @@ SHARED = Path(os.environ.get("EDGESR_SHARED", Path(__file__).parents[3] / "share
 OFFICIAL = SHARED / "checkpoints" / "spanv2_x4_official.pth"
 SIZES = ((7, 5), (1, 1), (1, 6), (2, 9))
 ROUNDING = 1e-12  # of the largest output: float64 through tens of layers; a wrong channel differs by whole units
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Torch's threads wait for each other longer than these small tensors take."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
 """A small SPANV2 exported to every target, and tools that put errors into the files: as fixtures, for all modules."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,15 +33,6 @@ from edgesr.target import Format, IODtype, Layout, Precision, Target, find_targe
 
 SHARED = Path(os.environ.get("EDGESR_SHARED", Path(__file__).parents[3] / "shared"))
 OFFICIAL = SHARED / "checkpoints" / "spanv2_x4_official.pth"
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Torch's threads wait for each other longer than these small tensors take: hundreds of times on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
