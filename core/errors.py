@@ -53,3 +53,8 @@ class DeviceError(EdgeSRError):
 
 class MissingBackendError(EdgeSRError):
     """An optional backend is not installed; the message holds the pip line that installs it."""
+
+
+def first_line(error: Exception) -> str:
+    """What another library's exception says, in one line; its kind where it says nothing."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -89,6 +89,11 @@ class Graph:
         """What height and width must be multiples of for every tensor to have a whole size."""
         return math.lcm(*(spec.scale.denominator for spec in self.specs.values() if spec.scale is not None))
 
+    @property
+    def values_per_input_pixel(self) -> Fraction:
+        """How many values the largest tensor holds for one input position."""
+        return max(spec.channels * spec.scale**2 for spec in self.specs.values() if spec.scale is not None)
+
     def __iter__(self) -> Iterator[Op]:
         return iter(self.ops)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from edgesr.errors import ArtifactError
 from edgesr.graph import Graph
 from edgesr.ops import VOCABULARY, Activation, Op, ShuffleOrder, TensorSpec
-from edgesr.quantized import QuantizedGraph, QuantizedWeight, QuantParams
+from edgesr.quantized import QuantizedGraph, QuantizedWeight, QuantParams, float_graph
 
 METADATA_KEY = "edgesr_graph"
 KINDS = {kind.__name__: kind for kind in VOCABULARY}
@@ -26,7 +26,7 @@ ENUMS: tuple[type[enum.Enum], ...] = (Activation, ShuffleOrder)
 
 def serialize_graph(network: Graph | QuantizedGraph) -> bytes:
     """The bytes of a file that `load_graph` reads; the same network gives the same bytes."""
-    graph = network.graph if isinstance(network, QuantizedGraph) else network
+    graph = float_graph(network)
     tensors: dict[str, Tensor] = {}
     description: dict[str, object] = {
         "name": graph.name,

@@ -155,3 +155,8 @@ class QuantizedGraph:
         if op is None:
             raise KeyError(name)
         return op
+
+
+def float_graph(network: Graph | QuantizedGraph) -> Graph:
+    """The float graph of a network that may be quantized."""
+    return network.graph if isinstance(network, QuantizedGraph) else network

@@ -15,6 +15,7 @@ from fractions import Fraction
 import onnx
 from onnx import TensorProto, helper
 
+from edgesr.artifact import INPUT_NAME, OUTPUT_NAME
 from edgesr.errors import ExportError
 from edgesr.export.onnx_ops import EMITTERS, Emission
 from edgesr.graph import Graph
@@ -22,7 +23,6 @@ from edgesr.quantized import QuantizedGraph
 from edgesr.target import IODtype, Layout, Precision
 
 OPSET = 17
-INPUT_NAME, OUTPUT_NAME = "image", "output"
 TO_NCHW, TO_NHWC = [0, 3, 1, 2], [0, 2, 3, 1]
 ELEMENT_TYPES = {
     IODtype.FLOAT32: TensorProto.FLOAT,

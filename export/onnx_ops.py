@@ -10,6 +10,7 @@ import onnx
 import torch
 from onnx import helper, numpy_helper
 
+from edgesr.artifact import INT8_ZERO
 from edgesr.errors import ExportError
 from edgesr.graph import Graph
 from edgesr.ops import (
@@ -35,11 +36,8 @@ from edgesr.ops import (
     Sub,
     Tanh,
 )
-from edgesr.quantized import QuantizedGraph
+from edgesr.quantized import QuantizedGraph, float_graph
 from edgesr.target import Precision
-
-UNSIGNED_OFFSET = 128
-"""What an int8 value of the graph is larger by as uint8."""
 
 
 class Emission:
@@ -50,7 +48,7 @@ class Emission:
 
     def __init__(self, network: Graph | QuantizedGraph, precision: Precision) -> None:
         self.quantized = network if isinstance(network, QuantizedGraph) else None
-        self.graph = network.graph if isinstance(network, QuantizedGraph) else network
+        self.graph = float_graph(network)
         self.precision = precision
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
@@ -112,7 +110,7 @@ class Emission:
         assert self.quantized is not None
         params = self.quantized.activations[tensor]
         scale, zero_point = f"{tensor}.scale", f"{tensor}.{'signed_' if signed else ''}zero_point"
-        offset, dtype = (0, np.int8) if signed else (UNSIGNED_OFFSET, np.uint8)
+        offset, dtype = (0, np.int8) if signed else (INT8_ZERO, np.uint8)
         for name, value in (
             (scale, np.array(params.scale, np.float32)),
             (zero_point, np.array(params.zero_point + offset, dtype)),
@@ -189,7 +187,7 @@ def _constant(emission: Emission, op: Op) -> None:
     if emission.quantized is None:
         emission.values[op.name] = emission.parameter(op.name, value)
         return
-    integers = emission.quantized.activations[op.name].quantize(value).numpy() + UNSIGNED_OFFSET
+    integers = emission.quantized.activations[op.name].quantize(value).numpy() + INT8_ZERO
     emission.initializer(op.name, integers.astype(np.uint8))
     emission.values[op.name] = emission.dequantize(op.name, op.name)
 

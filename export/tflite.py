@@ -13,15 +13,15 @@ from collections.abc import Mapping, Sequence
 
 from ai_edge_litert import schema_py_generated as schema
 
+from edgesr.artifact import INPUT_NAME, OUTPUT_NAME
 from edgesr.errors import ExportError
 from edgesr.export.tflite_builder import ModelBuilder
 from edgesr.export.tflite_ops import EMITTERS, Emission
 from edgesr.graph import Graph
 from edgesr.ops import ResizeNearest
-from edgesr.quantized import QuantizedGraph
+from edgesr.quantized import QuantizedGraph, float_graph
 from edgesr.target import IODtype, Precision
 
-INPUT_NAME, OUTPUT_NAME = "image", "output"
 DEFAULT_SIGNATURE = "serving_default"
 MIN_RUNTIME_VERSION = b"2.14.0\x00\x00"
 Builtin, Options = schema.BuiltinOperator, schema.BuiltinOptions
@@ -61,7 +61,7 @@ def is_resizable(graph: Graph) -> bool:
 def _emit_subgraph(
     builder: ModelBuilder, network: Graph | QuantizedGraph, precision: Precision, io: IODtype, size: tuple[int, int]
 ) -> tuple[int, int]:
-    graph = network.graph if isinstance(network, QuantizedGraph) else network
+    graph = float_graph(network)
     subgraph = builder.subgraph(f"{size[0]}x{size[1]}")
     emission = Emission(subgraph, network, precision, size)
     image = emission.activation(graph.input.name)

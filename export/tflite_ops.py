@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from ai_edge_litert import schema_py_generated as schema
 
-from edgesr.errors import ExportError
+from edgesr.errors import ExportError, first_line
 from edgesr.export.tflite_builder import Quantization, SubgraphBuilder
 from edgesr.graph import Graph
 from edgesr.ops import (
@@ -36,7 +36,7 @@ from edgesr.ops import (
     Sub,
     Tanh,
 )
-from edgesr.quantized import IMAGE_GRID, QuantizedGraph, QuantParams
+from edgesr.quantized import IMAGE_GRID, QuantizedGraph, QuantParams, float_graph
 from edgesr.target import IODtype, Precision
 
 Builtin, Options = schema.BuiltinOperator, schema.BuiltinOptions
@@ -59,7 +59,7 @@ class Emission:
     ) -> None:
         self.subgraph = subgraph
         self.quantized = network if isinstance(network, QuantizedGraph) else None
-        self.graph = network.graph if isinstance(network, QuantizedGraph) else network
+        self.graph = float_graph(network)
         self.precision = precision
         self.shapes = _shapes(self.graph, size)
         self.index: dict[str, int] = {}
@@ -137,7 +137,7 @@ def _shapes(graph: Graph, size: tuple[int, int]) -> dict[str, tuple[int, ...]]:
     try:
         tensors = graph.trace(image)
     except RuntimeError as error:
-        raise ExportError(f"size {size[0]}x{size[1]} is too small: {str(error).splitlines()[0]}") from error
+        raise ExportError(f"size {size[0]}x{size[1]} is too small: {first_line(error)}") from error
     return {name: (x.shape[0], x.shape[2], x.shape[3], x.shape[1]) for name, x in tensors.items()}
 
 

@@ -12,12 +12,11 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType, SignatureRunner
 
-from edgesr.artifact import IMAGE_LEVELS, INT8_ZERO, IOContract
-from edgesr.errors import ArtifactError
+from edgesr.artifact import IMAGE_LEVELS, INPUT_NAME, INT8_ZERO, OUTPUT_NAME, IOContract
+from edgesr.errors import ArtifactError, first_line
 from edgesr.runtime.native_output import native_output_kept_quiet
 from edgesr.target import IODtype
 
-INPUT_NAME, OUTPUT_NAME = "image", "output"
 SCALE_TOLERANCE = 1e-6  # a file holds scales as float32
 
 
@@ -98,7 +97,7 @@ class LiteRTRunner:
                     result: np.ndarray = runner(**{INPUT_NAME: data})[OUTPUT_NAME]
                 return result
             except (ValueError, RuntimeError) as error:
-                raise ArtifactError(f"{self.name} cannot run {self._source}: {_first_line(error)}") from error
+                raise ArtifactError(f"{self.name} cannot run {self._source}: {first_line(error)}") from error
         self._invoke(self._interpreter)
         output: np.ndarray = self._interpreter.get_tensor(self._interpreter.get_output_details()[0]["index"])
         return output
@@ -107,7 +106,7 @@ class LiteRTRunner:
         try:
             interpreter.invoke()
         except (ValueError, RuntimeError) as error:
-            raise ArtifactError(f"{self.name} cannot run {self._source}: {_first_line(error)}") from error
+            raise ArtifactError(f"{self.name} cannot run {self._source}: {first_line(error)}") from error
 
     def _key(self, image: np.ndarray) -> str | None:
         """The key of the signature that runs the image, None for the default one."""
@@ -125,7 +124,7 @@ class LiteRTRunner:
                 interpreter.allocate_tensors()
                 return interpreter
         except (ValueError, RuntimeError) as error:
-            raise ArtifactError(f"LiteRT ({self.name}) cannot load {source}: {_first_line(error)}") from error
+            raise ArtifactError(f"LiteRT ({self.name}) cannot load {source}: {first_line(error)}") from error
 
     def _read_signatures(self, source: str) -> dict[tuple[int, int], str | None]:
         """The key of each size's signature, None for the default one, after checking what goes in and comes out."""
@@ -169,12 +168,8 @@ class LiteRTRunner:
                     interpreter.allocate_tensors()
             except (ValueError, RuntimeError) as error:
                 shape = "x".join(map(str, data.shape))
-                raise ArtifactError(f"{self.name} cannot resize to {shape}: {_first_line(error)}") from error
+                raise ArtifactError(f"{self.name} cannot resize to {shape}: {first_line(error)}") from error
         interpreter.set_tensor(detail["index"], data)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def with_all_outputs(content: bytes, signature: str | None = None) -> bytes:

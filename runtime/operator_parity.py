@@ -16,9 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from edgesr.artifact import OUTPUT_NAME
+from edgesr.errors import first_line
 from edgesr.graph import Graph
 from edgesr.ops import Constant, Op
-from edgesr.quantized import QuantizedGraph, QuantParams
+from edgesr.quantized import QuantizedGraph, QuantParams, float_graph
 from edgesr.runtime.cases import ParityCase
 from edgesr.runtime.drift import describe_drift
 from edgesr.runtime.runner import TracingRunner
@@ -26,8 +28,6 @@ from edgesr.runtime.tolerance import FLOAT_TOLERANCES, INTEGER_TOLERANCE
 from edgesr.runtime.torch_runner import GraphRunner, to_nchw, to_nhwc
 from edgesr.target import Precision
 
-INPUT_NAME, OUTPUT_NAME = "image", "output"
-"""What files call the graph's input and output where an edge replaces the graph's own tensor."""
 INPUT_EDGE, OUTPUT_EDGE = "input edge", "output edge"
 
 
@@ -85,7 +85,7 @@ class _Comparison:
         self.file = file
         self.precision = precision
         self.quantized = network if isinstance(network, QuantizedGraph) else None
-        self.graph = network.graph if isinstance(network, QuantizedGraph) else network
+        self.graph = float_graph(network)
         self.runner = runner
 
     def by_graph_names(self, tensors: Mapping[str, np.ndarray], case: ParityCase) -> dict[str, np.ndarray]:
@@ -119,7 +119,7 @@ class _Comparison:
             with torch.no_grad():
                 exact = to_nhwc(self._stored_operator(op).evaluate(*inputs))
         except RuntimeError as error:  # a file whose tensors have other shapes
-            return self._failed(op.name, kind, f"its inputs do not fit: {str(error).splitlines()[0]}")
+            return self._failed(op.name, kind, f"its inputs do not fit: {first_line(error)}")
         return self._row(op.name, kind, op.name, tensors[op.name], exact, reference)
 
     def output_edge(

@@ -9,14 +9,12 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from edgesr.artifact import IOContract
-from edgesr.errors import ArtifactError
+from edgesr.artifact import INPUT_NAME, INT8_ZERO, OUTPUT_NAME, IOContract
+from edgesr.errors import ArtifactError, first_line
 from edgesr.target import Layout
 
 ERRORS_ONLY = 3
-UNSIGNED_OFFSET = 128
 IMAGE_AXES = 4
-INPUT_NAME, OUTPUT_NAME = "image", "output"
 FUSED_AWAY = ".before_activation"
 """How a file marks values that belong to the activation behind them."""
 
@@ -71,7 +69,7 @@ class OrtRunner:
             outputs: list[np.ndarray] = session.run(names, {INPUT_NAME: self._prepared})
             return outputs
         except Exception as error:  # onnxruntime's exceptions share no base class but Exception
-            raise ArtifactError(f"ONNX Runtime cannot run {self._source}: {_first_line(error)}") from error
+            raise ArtifactError(f"ONNX Runtime cannot run {self._source}: {first_line(error)}") from error
 
     def _open(self, content: bytes, source: str) -> ort.InferenceSession:
         options = ort.SessionOptions()
@@ -81,11 +79,7 @@ class OrtRunner:
         try:
             return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # as above
-            raise ArtifactError(f"ONNX Runtime cannot load {source}: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ArtifactError(f"ONNX Runtime cannot load {source}: {first_line(error)}") from error
 
 
 def with_all_outputs(content: bytes) -> tuple[bytes, list[str]]:
@@ -105,4 +99,4 @@ def with_all_outputs(content: bytes) -> tuple[bytes, list[str]]:
 def _as_graph_tensor(value: np.ndarray, layout: Layout) -> np.ndarray:
     """A value of the file as (N, H, W, C), unsigned integers as the signed ones of the graph."""
     nhwc = value.transpose(0, 2, 3, 1) if layout is Layout.NCHW else value
-    return (nhwc.astype(np.int16) - UNSIGNED_OFFSET).astype(np.int8) if value.dtype == np.uint8 else nhwc
+    return (nhwc.astype(np.int16) - INT8_ZERO).astype(np.int8) if value.dtype == np.uint8 else nhwc

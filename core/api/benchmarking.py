@@ -15,10 +15,11 @@ from edgesr.api.verifying import proof_file
 from edgesr.artifact import Artifact, Manifest, locate
 from edgesr.errors import ArtifactError, EdgeSRError
 from edgesr.graph_file import load_graph
+from edgesr.images import load_rgb
 from edgesr.model.reference import load_reference
 from edgesr.progress import Progress, silent
-from edgesr.quant.images import load_calibration_images
-from edgesr.quantized import QuantizedGraph
+from edgesr.quant.builtin import builtin_calibration_paths
+from edgesr.quantized import float_graph
 from edgesr.runtime.bench import Benchmark, Subject, environment, run_interleaved
 from edgesr.runtime.cases import as_batch, cut
 from edgesr.runtime.runners import open_runner
@@ -103,7 +104,7 @@ def _subject(manifest: Manifest, artifact: Artifact, size: tuple[int, int], thre
 
 
 def _image(artifact: Artifact, size: tuple[int, int]) -> np.ndarray:
-    piece = with_channels(load_calibration_images(None).pieces[0], artifact.contract.channels)
+    piece = with_channels(load_rgb(builtin_calibration_paths()[0]), artifact.contract.channels)
     return as_batch(cut(piece, size), artifact.contract).astype(np.float32)
 
 
@@ -128,11 +129,9 @@ def _refuse(manifest: Manifest, artifacts: Sequence[Artifact], size: tuple[int, 
         if refusal:
             raise ArtifactError(f"{artifact.file}: {refusal}; give another --size")
         largest = max(largest, *artifact.contract.sizes[:1], size, key=math.prod)
-        network = load_graph(proof_file(manifest, artifact, artifact.graph))
-        graph = network.graph if isinstance(network, QuantizedGraph) else network
-        per_pixel = max(spec.channels * spec.scale**2 for spec in graph.specs.values() if spec.scale is not None)
+        graph = float_graph(load_graph(proof_file(manifest, artifact, artifact.graph)))
         runners = 2 if artifact is artifacts[0] else 1  # PyTorch eager beside the first
-        needed += runners * BYTES_PER_VALUE * float(per_pixel) * math.prod(largest)
+        needed += runners * BYTES_PER_VALUE * float(graph.values_per_input_pixel) * math.prod(largest)
     available = available_bytes()
     if available is not None and needed > available:
         raise EdgeSRError(

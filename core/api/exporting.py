@@ -29,7 +29,7 @@ from edgesr.ops import Op
 from edgesr.progress import Progress, silent
 from edgesr.quant.images import CalibrationImages, load_calibration_images
 from edgesr.quant.recipe import RECIPES, Quantization, quantize
-from edgesr.quantized import QuantizedGraph
+from edgesr.quantized import QuantizedGraph, float_graph
 from edgesr.runtime.parity import ParityReport
 from edgesr.runtime.torch_runner import RememberingRunner, TorchRunner
 from edgesr.target import Format, IODtype, Layout, Precision, Target
@@ -211,7 +211,7 @@ class _Session:
         return relative
 
     def _facts(self, target: Target, network: Graph | QuantizedGraph) -> dict[str, object]:
-        graph = network.graph if isinstance(network, QuantizedGraph) else network
+        graph = float_graph(network)
         folds = [
             *self.folds,
             *(self.quantization.folds if isinstance(network, QuantizedGraph) and self.quantization else ()),
@@ -244,7 +244,7 @@ class _Session:
 
 def _refuse_sizes(sizes: Sequence[tuple[int, int]], graph: Graph, model: SRModel) -> None:
     """Raise `ExportError` for a size that the network does not take, or whose tensors no runtime holds."""
-    values_per_pixel = max(spec.channels * spec.scale**2 for spec in graph.specs.values() if spec.scale is not None)
+    values_per_pixel = graph.values_per_input_pixel
     for height, width in sizes:
         if height % model.size_multiple or width % model.size_multiple:
             raise ExportError(f"--size {height}x{width} is no multiple of {model.size_multiple}; choose one that is")

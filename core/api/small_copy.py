@@ -24,7 +24,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from edgesr.artifact import IOContract
-from edgesr.errors import ArtifactError
+from edgesr.errors import ArtifactError, first_line
 from edgesr.runtime.native_output import native_output_kept_quiet
 from edgesr.runtime.parity import ParityReport
 from edgesr.runtime.runners import open_runner
@@ -103,7 +103,7 @@ def _require_readable(content: bytes, path: Path) -> None:
         with native_output_kept_quiet():
             Interpreter(model_content=content)
     except (ValueError, RuntimeError) as error:
-        raise ArtifactError(f"LiteRT cannot load {path}: {str(error).splitlines()[0]}; export it again") from error
+        raise ArtifactError(f"LiteRT cannot load {path}: {first_line(error)}; export it again") from error
 
 
 def _inferred_shapes(model: schema.ModelT, graph: schema.SubGraphT) -> dict[int, list[int]]:

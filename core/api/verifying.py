@@ -19,7 +19,7 @@ from edgesr.graph_file import load_graph
 from edgesr.images import list_images, load_rgb, pair_folders
 from edgesr.model.reference import load_reference
 from edgesr.progress import Progress, silent
-from edgesr.quant.images import load_calibration_images
+from edgesr.quant.builtin import builtin_calibration_paths
 from edgesr.runtime.metrics import to_uint8
 from edgesr.runtime.parity import ParityReport
 from edgesr.runtime.quality import QualityReport, measure_quality
@@ -92,9 +92,8 @@ def _verify_one(
 
 
 def _natural_images(folder: Path | None) -> list[np.ndarray]:
-    if folder is None:
-        return list(load_calibration_images(None).pieces[:PARITY_IMAGES])
-    return [load_rgb(path) for path in list_images(folder)[:PARITY_IMAGES]]
+    paths = builtin_calibration_paths() if folder is None else list_images(folder)
+    return [load_rgb(path) for path in paths[:PARITY_IMAGES]]
 
 
 @dataclass(frozen=True)
