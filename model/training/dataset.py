@@ -12,7 +12,7 @@ from torch import Tensor
 
 from edgesr.errors import ImageError
 from edgesr.images import list_images, load_rgb
-from edgesr.model.training.degradation import crop_to_multiple, downsample
+from edgesr.degradation import crop_to_multiple, downsample
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from edgesr.images import load_rgb, pair_folders
-from edgesr.model.training.degradation import crop_to_multiple, downsample
+from edgesr.degradation import crop_to_multiple, downsample
 
 SET5 = Path(os.environ.get("EDGESR_SHARED", Path(__file__).parents[4] / "shared")) / "images" / "set5"
 

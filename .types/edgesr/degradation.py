@@ -1,0 +1,1 @@
+../../core/degradation.py
