@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edgesr.degradation import crop_to_multiple, downsample
 from edgesr.errors import ImageError
 from edgesr.images import list_images, load_rgb
-from edgesr.degradation import crop_to_multiple, downsample
 
 
 @dataclass(frozen=True)

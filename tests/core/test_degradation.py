@@ -4,10 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgesr.images import load_rgb, pair_folders
 from edgesr.degradation import crop_to_multiple, downsample
+from edgesr.images import load_rgb, pair_folders
 
-SET5 = Path(os.environ.get("EDGESR_SHARED", Path(__file__).parents[4] / "shared")) / "images" / "set5"
+SET5 = Path(os.environ.get("EDGESR_SHARED", Path(__file__).parents[3] / "shared")) / "images" / "set5"
 
 
 def test_a_flat_picture_stays_flat() -> None:

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
+from edgesr.degradation import downsample
 from edgesr.errors import CheckpointError, EdgeSRError
 from edgesr.images import save_png
 from edgesr.model.registry import load_model
 from edgesr.model.spanv2 import SPANV2
 from edgesr.model.training.__main__ import main
 from edgesr.model.training.dataset import Pair
-from edgesr.degradation import downsample
 from edgesr.model.training.train import TrainConfig, TrainState, learning_rate, start, train
 
 CONFIG = TrainConfig(steps=6, batch=2, crop=6, report_every=2, save_every=3)
