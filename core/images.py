@@ -30,6 +30,10 @@ _FORMAT_NAMES = "PNG, JPEG, WebP, BMP or TIFF"
 _ROLE_SUFFIX = re.compile(r"(?<=.)(?:[_-]?x[2348]|[_-](?:LR|HR|GT))+$", re.IGNORECASE)
 
 
+Image8 = NDArray[np.uint8]
+"""A picture: (H, W, 3) RGB, 0..255."""
+
+
 def load_rgb(path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[np.uint8]:
     """Read an image file as uint8 (H, W, 3) RGB; the module's docstring says what becomes of other kinds.
 

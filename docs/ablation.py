@@ -16,8 +16,9 @@ from edgesr.images import pair_folders
 from edgesr.model.registry import load_model
 from edgesr.progress import silent
 from edgesr.quant.images import load_calibration_images
+from edgesr.quant.quantize import quantize
 from edgesr.quant.ranges import RangeMethod, RangeRule
-from edgesr.quant.recipe import Recipe, quantize
+from edgesr.quant.recipe import Recipe
 from edgesr.runtime.quality import measure_quality
 from edgesr.runtime.runner import Runner
 from edgesr.runtime.torch_runner import IntegerRunner, TorchRunner

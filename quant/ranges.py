@@ -102,6 +102,11 @@ def _prescribed(graph: Graph, group: Sequence[str]) -> QuantParams | None:
     return grids[0][1] if grids else None
 
 
+def is_prescribed(graph: Graph, group: Sequence[str]) -> bool:
+    """Whether the image or a function prescribes the grid of a group of tied tensors."""
+    return _prescribed(graph, group) is not None
+
+
 def _refuse_clipped(graph: Graph, bounds: Mapping[str, tuple[float, float]], params: QuantParams) -> None:
     """Refuse features bound to a prescribed grid that they leave, where an operator goes on computing with them.
 

@@ -28,7 +28,8 @@ from edgesr.model.registry import load_model
 from edgesr.ops import Op
 from edgesr.progress import Progress, silent
 from edgesr.quant.images import CalibrationImages, load_calibration_images
-from edgesr.quant.recipe import RECIPES, Quantization, quantize
+from edgesr.quant.quantize import Quantization, quantize
+from edgesr.quant.recipe import RECIPES
 from edgesr.quantized import QuantizedGraph, float_graph
 from edgesr.runtime.parity import ParityReport
 from edgesr.runtime.torch_runner import RememberingRunner, TorchRunner

@@ -14,7 +14,8 @@ from edgesr.graph import Graph
 from edgesr.images import list_images, load_rgb, pair_folders
 from edgesr.progress import silent
 from edgesr.quant.images import load_calibration_images
-from edgesr.quant.recipe import RECIPES, quantize
+from edgesr.quant.quantize import quantize
+from edgesr.quant.recipe import RECIPES
 from edgesr.quantized import QuantizedGraph
 from edgesr.runtime.quality import measure_quality
 from edgesr.runtime.runner import Runner

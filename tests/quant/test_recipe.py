@@ -17,8 +17,9 @@ from edgesr.ops import Activation, Clip, Concat, Sigmoid
 from edgesr.quant.calibration import calibrate
 from edgesr.quant.equalization import equalize
 from edgesr.quant.images import centre
+from edgesr.quant.quantize import quantize
 from edgesr.quant.ranges import RangeMethod, RangeRule, choose_ranges
-from edgesr.quant.recipe import IMAGE_ROUNDING_DB, RECIPES, Recipe, quantize
+from edgesr.quant.recipe import IMAGE_ROUNDING_DB, RECIPES, Recipe
 from edgesr.quant.weights import quantize_weights
 from edgesr.quantized import IMAGE_GRID, QuantizedGraph
 from edgesr.threads import torch_threads

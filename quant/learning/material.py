@@ -1,0 +1,62 @@
+"""All images of one learned quantization: patches to learn from, pieces to round on, images to choose on.
+
+Nothing is both learned from and chosen on, where there is more than one image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgesr.graph import Graph
+from edgesr.images import Image8
+from edgesr.quant.images import middles, spread
+from edgesr.quant.learning.hard_images import hard_images
+from edgesr.quant.learning.patches import PATCH_SIDE, Mixture, Patches, make_patches, mirrored_to
+from edgesr.quant.photographs import hold_out, labelled
+from edgesr.quant.selection import Selection
+
+ROUNDING_IMAGES = 12
+ROUNDING_HARD_IMAGES = 12
+ROUNDING_SIDE = 80
+CHOOSING_IMAGES = 18
+CHOOSING_SIDE = 128
+HARD_SIDE = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """Patches, uint8 images (H, W, 3) that weights are rounded on, and the images that results are compared on."""
+
+    patches: Patches
+    rounding: tuple[Image8, ...]
+    selection: Selection
+
+
+def gather(graph: Graph, images: Sequence[Image8], mixture: Mixture, seed: int) -> Material:
+    """The material that plain images give for a float network, the same for the same seed."""
+    learned, held = hold_out(images)
+    generator = np.random.default_rng(seed)
+    multiple = graph.size_multiple
+    side = max(1, PATCH_SIDE // multiple) * multiple
+    pairs = labelled(learned, int(graph.scale), multiple)
+    patches = make_patches(graph, pairs, learned, mixture, generator, side)
+    inputs = _inputs(graph, learned)
+    hard_side = max(1, HARD_SIDE // multiple) * multiple
+    rounding = middles(inputs, ROUNDING_IMAGES, ROUNDING_SIDE, multiple)
+    rounding += hard_images(inputs, ROUNDING_HARD_IMAGES, hard_side, generator)
+    kept = _inputs(graph, held)
+    choosing = middles(kept, CHOOSING_IMAGES, CHOOSING_SIDE, multiple)
+    choosing += hard_images(kept, max(1, len(choosing) // 3), hard_side, generator)
+    return Material(patches, tuple(rounding), Selection(graph, choosing))
+
+
+def _inputs(graph: Graph, images: Sequence[Image8]) -> list[Image8]:
+    """What the network will see: the images reduced where that leaves a patch, and as they are."""
+    pairs = [pair.lr for pair in labelled(images, int(graph.scale), graph.size_multiple)]
+    large = [image for image in pairs if min(image.shape[:2]) >= PATCH_SIDE]
+    multiple = graph.size_multiple
+    plain = [mirrored_to(image, multiple) for image in images]
+    return large + spread(plain, max(1, len(large) // 4)) if large else plain

@@ -1,0 +1,149 @@
+"""From a folded float graph to a quantized one: the stages of a recipe in order.
+
+Quality folds, calibration, equalization, ranges, weight rounding and bias correction give the first network. Where the
+recipe learns, a student starts from the same folded graph; after each stage of learning its weights are rounded, and
+the network that comes closest to the float network on images kept for that is the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edgesr.errors import CalibrationError, ExportError
+from edgesr.export.pipeline import FoldRecord, run_folds
+from edgesr.graph import Graph
+from edgesr.images import Image8
+from edgesr.progress import Progress, silent
+from edgesr.quant.calibration import Calibration, calibrate
+from edgesr.quant.equalization import equalize
+from edgesr.quant.gptq import round_with_gptq
+from edgesr.quant.images import middles
+from edgesr.quant.learning.fit import DivergedError, fit
+from edgesr.quant.learning.material import gather
+from edgesr.quant.learning.student import Student
+from edgesr.quant.quality_folds import compose_sensitive, split_sensitive
+from edgesr.quant.ranges import choose_ranges
+from edgesr.quant.recipe import INTEGER_FOLDS, Recipe
+from edgesr.quant.sequential import Refinement, refine
+from edgesr.quant.weights import quantize_weights
+from edgesr.quantized import QuantizedGraph, QuantParams
+from edgesr.threads import torch_threads
+
+REFINING_SIDE = 80
+"""Pixels a side of the pieces that weights are refined on: a layer's statistics need no more."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A stage's result: its mean PSNR in dB to the float network on the images kept for choosing."""
+
+    stage: str
+    score_db: float
+
+
+@dataclass(frozen=True, eq=False)
+class Quantization:
+    """A quantized graph and how it came about: folds, what was compared, and what the user should know."""
+
+    network: QuantizedGraph
+    recipe: Recipe
+    folds: tuple[FoldRecord, ...]
+    calibration_images: int
+    candidates: tuple[Candidate, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def quantize(
+    graph: Graph, images: Sequence[Image8], recipe: Recipe, progress: Progress = silent,
+    photographs: Sequence[Image8] | None = None, saved: Path | None = None,
+) -> Quantization:  # fmt: skip
+    """Quantize a folded float graph after training, with uint8 RGB calibration images (H, W, 3).
+
+    A recipe that learns does so on `photographs` (None: the calibration images) and keeps its state in the folder
+    `saved`, from which an interrupted call goes on. The same images give the same integers on any number of cores of
+    one kind. Raises `CalibrationError` where the images give no usable ranges, `ExportError` where the graph allows
+    none.
+    """
+    with torch_threads(1):
+        first = _start(graph, images, replace(recipe, sign_split=False), progress)
+        result = _rounded(first, recipe, images, progress)
+        if not recipe.learning:
+            return result
+        return _learned(graph, result, images, photographs or images, recipe, progress, saved)
+
+
+@dataclass(frozen=True, eq=False)
+class _Start:
+    """A folded and equalized graph with its ranges."""
+
+    graph: Graph
+    activations: dict[str, QuantParams]
+    folds: tuple[FoldRecord, ...]
+
+
+def _start(graph: Graph, images: Sequence[Image8], recipe: Recipe, progress: Progress) -> _Start:
+    graph, folds = run_folds(graph, INTEGER_FOLDS)
+    calibration = calibrate(graph, images, progress)
+    if recipe.sensitive_below_db > 0:
+        graph, more = compose_sensitive(graph, images, calibration, recipe.ranges, recipe.sensitive_below_db, progress)
+        folds += more
+        calibration = {name: calibration[name] for name in graph.specs}  # exact folds keep the values of what is left
+        if recipe.sign_split:
+            graph, calibration, more = _split(graph, images, calibration, recipe, progress)
+            folds += more
+    if recipe.equalization > 0:
+        graph, calibration = equalize(graph, calibration, recipe.equalization)
+    return _Start(graph, choose_ranges(graph, calibration, recipe.ranges), tuple(folds))
+
+
+def _split(
+    graph: Graph, images: Sequence[Image8], calibration: Calibration, recipe: Recipe, progress: Progress
+) -> tuple[Graph, Calibration, list[FoldRecord]]:
+    split, folds = split_sensitive(graph, images, calibration, recipe.ranges, recipe.sensitive_below_db, progress)
+    return split, calibrate(split, images, progress) if folds else calibration, folds
+
+
+def _rounded(start: _Start, recipe: Recipe, images: Sequence[Image8], progress: Progress) -> Quantization:
+    """The start with rounded weights: what the recipe is without learning."""
+    pieces = middles(images, recipe.refining_images, REFINING_SIDE, start.graph.size_multiple)
+    network = _round(start.graph, start.activations, pieces, recipe.refinements(), progress)
+    return Quantization(network, recipe, start.folds, len(images))
+
+
+def _round(
+    graph: Graph, activations: dict[str, QuantParams], pieces: Sequence[Image8], refinements: Sequence[Refinement],
+    progress: Progress,
+) -> QuantizedGraph:  # fmt: skip
+    network = QuantizedGraph(graph, activations, quantize_weights(graph, activations))
+    return refine(network, pieces, refinements, progress)
+
+
+def _learned(
+    graph: Graph, result: Quantization, images: Sequence[Image8], photographs: Sequence[Image8], recipe: Recipe,
+    progress: Progress, saved: Path | None,
+) -> Quantization:  # fmt: skip
+    """The best of the result so far and what each stage of learning gives."""
+    progress("drawing patches", 0, 1)
+    material = gather(graph, photographs, recipe.mixture, recipe.seed)
+    best, best_db = result, material.selection.score_db(result.network, progress)
+    candidates, notes = [Candidate("fast", best_db)], []
+    start = _start(graph, images, recipe, progress)
+    student = Student(start.graph, start.activations)
+    parameters = student.start
+    for plan in recipe.learning:
+        try:
+            parameters = fit(student, parameters, material.patches, plan, progress, saved)
+            learned, activations = student.learned(parameters)
+            network = _round(learned, activations, material.rounding, [round_with_gptq], progress)
+        except (DivergedError, CalibrationError, ExportError) as error:
+            notes.append(f"{error}; kept the result of the level below")
+            break
+        score_db = material.selection.score_db(network, progress)
+        candidates.append(Candidate(plan.name, score_db))
+        if score_db > best_db:
+            best, best_db = replace(result, network=network, folds=start.folds), score_db
+        else:
+            notes.append(f"{plan.name} brought no gain ({score_db:.2f} dB after {best_db:.2f}); kept what was before")
+    return replace(best, candidates=tuple(candidates), notes=tuple(notes))
