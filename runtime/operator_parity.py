@@ -150,7 +150,7 @@ class _Comparison:
         self, label: str, kind: str, tensor: str, found: np.ndarray, exact: np.ndarray, unrounded: np.ndarray,
         reference: np.ndarray,
     ) -> OperatorRow:  # fmt: skip
-        """`found` as stored (integers in INT8) against the `exact` reals, those of `unrounded` weights, and the graph."""
+        """`found` as stored against the `exact` reals, those of `unrounded` weights, and the graph's."""
         if found.shape != exact.shape:
             return self._failed(label, kind, f"tensor '{tensor}' has shape {found.shape}, expected {exact.shape}")
         found = found.astype(np.float64)

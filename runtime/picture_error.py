@@ -4,7 +4,8 @@
   averages out; what stays is a tint, or a picture that became darker or lighter.
 - *wrongly clipped*: a pixel with a channel on 255 (white) or 0 (black) where the network's own value, clipped and
   rounded to 8 bits, is more than one level away from that rail. One level is what honest rounding may do, by which a
-  254 becomes a 255; two levels and more mean that the picture was cut off there and detail is lost.
+  254 becomes a 255. The noise of INT8 (42 dB: 2 levels RMS) takes values that are near a rail onto it as well.
+- *cut off*: those of them that are more than 8 levels away, four times that noise: detail that a user sees is lost.
 - PSNR over the interior and over the border ring (the outermost pixels, as many as the scale, which quality protocols
   crop): padding errors live in the ring and drown in the mean of a whole picture.
 """
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from edgesr.runtime.metrics import psnr_float_db
 
 BLACK, WHITE = 0, 255
-ROUNDING_LEVELS = 1
+ROUNDING_LEVELS, NOISE_LEVELS = 1, 8
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class PictureError:
     shift_levels: tuple[float, ...]
     white_share: float
     black_share: float
+    cut_off_share: float
 
     @property
     def worst_shift_levels(self) -> float:
@@ -85,6 +87,11 @@ class PictureErrors:
         return sum(image.black_share for image in self.images) / len(self.images)
 
     @property
+    def cut_off_share(self) -> float:
+        """Mean share of pixels cut off."""
+        return sum(image.cut_off_share for image in self.images) / len(self.images)
+
+    @property
     def worst_clipped_share(self) -> float:
         """The largest share of wrongly clipped pixels in one picture."""
         return max(image.clipped_share for image in self.images)
@@ -98,6 +105,7 @@ class PictureErrors:
             "worst_shift_levels": self.worst_shift_levels,
             "white_share": self.white_share,
             "black_share": self.black_share,
+            "cut_off_share": self.cut_off_share,
             "worst_clipped_share": self.worst_clipped_share,
         }
 
@@ -112,8 +120,8 @@ def compare_pictures(found: NDArray[np.uint8], network: NDArray[np.uint8], ring:
     if found.shape != network.shape:
         raise ValueError(f"pictures of one size are compared, not {found.shape} and {network.shape}")
     difference = found.astype(np.int16) - network
-    white = (found == WHITE) & (network < WHITE - ROUNDING_LEVELS)
-    black = (found == BLACK) & (network > BLACK + ROUNDING_LEVELS)
+    white, black = _clipped(found, network, ROUNDING_LEVELS)
+    far_white, far_black = _clipped(found, network, NOISE_LEVELS)
     inside = interior(found.shape[:2], ring)
     return PictureError(
         psnr_float_db(found[inside], network[inside], WHITE) if inside.any() else None,
@@ -121,7 +129,15 @@ def compare_pictures(found: NDArray[np.uint8], network: NDArray[np.uint8], ring:
         tuple(float(shift) for shift in difference.mean(axis=(0, 1))),
         float(white.any(axis=2).mean()),
         float(black.any(axis=2).mean()),
+        float((far_white | far_black).any(axis=2).mean()),
     )
+
+
+def _clipped(
+    found: NDArray[np.uint8], network: NDArray[np.uint8], levels: int
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which values are on white and on black although the network's are more than `levels` away from there."""
+    return (found == WHITE) & (network < WHITE - levels), (found == BLACK) & (network > BLACK + levels)
 
 
 def border_psnr_db(a: NDArray[np.uint8], b: NDArray[np.uint8], ring: int) -> float:

@@ -26,10 +26,7 @@ def print_error_sources(report: ParityReport) -> None:
     for sources in report.sources:
         click.echo(f"\nWhere the error comes from: {sources.file} in {sources.runner}, {sources.case}")
         _print_sources(sources, report.operators)
-    divergences = [row for row in report.divergences if row.in_steps]
-    if divergences:
-        click.echo("\nFirst divergence between runtimes (one step in one operator is allowed)")
-        print_divergences(divergences)
+    _print_divergences([row for row in report.divergences if row.in_steps])
 
 
 def _print_sources(sources: ErrorSources, operators: Sequence[OperatorRow]) -> None:
@@ -52,22 +49,22 @@ def _print_sources(sources: ErrorSources, operators: Sequence[OperatorRow]) -> N
         click.echo(f"largest share of values cut off by a range: {_clipped(worst)} in {worst.operator}")
 
 
-def print_divergences(rows: Sequence[DivergenceRow]) -> None:
-    """One line for each pair of runs: the first tensor that differs, and the first beyond one operator's limit."""
-    lines = [
-        (
-            f"{row.first_runner} {_format(row.first_file)}".rstrip(), f"{row.second_runner} {_format(row.second_file)}",
-            *_divergence(row.at_all, row.in_steps), _beyond(row.beyond_limit, row.in_steps),
-        )
-        for row in rows
-    ]  # fmt: skip
-    header = ("runs", "and", "part first at", "values", "largest", "first beyond the limit")
-    print_table(header, lines, right=(3, 4))
-
-
-def _format(file: str) -> str:
-    """The ending of a file's name, which tells files of one network and precision apart; none for no file."""
-    return file.rpartition(".")[2] if "." in file else ""
+def _print_divergences(rows: Sequence[DivergenceRow]) -> None:
+    """Of each network one line for each pair of runs: the first tensor that differs, the first beyond the limit."""
+    by_network: dict[str, list[DivergenceRow]] = {}
+    for row in rows:
+        by_network.setdefault(row.second_file.rpartition(".")[0], []).append(row)
+    for network, pairs in by_network.items():
+        click.echo(f"\nFirst divergence between runtimes: {network}")
+        lines = [
+            (
+                row.first_runner, row.second_runner, *_divergence(row.at_all, row.in_steps),
+                _beyond(row.beyond_limit, row.in_steps),
+            )
+            for row in pairs
+        ]  # fmt: skip
+        header = ("runtime", "and", "differ first at", "values", "most", "first beyond the limit of one operator")
+        print_table(header, lines, right=(3, 4))
 
 
 def _divergence(found: Divergence | None, in_steps: bool) -> tuple[str, str, str]:
@@ -91,9 +88,7 @@ def print_operator_errors(report: ParityReport) -> None:
         rows = [row for row in report.operators if (row.file, row.runner) == (file, runner)]
         header = ("tensor", "own dB", "SQNR dB", "values", "bits", "integers span", "clipped", "at rails")
         print_table(header, [_operator_line(row) for row in rows], right=(1, 2, 3, 4, 5, 6, 7))
-    if report.divergences:
-        click.echo("\nFirst divergence between runtimes, float files too")
-        print_divergences(report.divergences)
+    _print_divergences([row for row in report.divergences if not row.in_steps])
 
 
 def _operator_line(row: OperatorRow) -> tuple[str, ...]:
@@ -123,7 +118,7 @@ def print_picture_errors(report: ParityReport) -> None:
     """Of each file and runner, the natural image with the largest shift or most wrongly clipped pixels."""
     groups: dict[tuple[str, str], list[PictureError]] = {}
     for row in report.rows:
-        if row.picture is not None and row.runner != "graph":
+        if row.picture is not None and not row.runner.startswith("graph"):
             groups.setdefault((row.file, row.runner), []).append(row.picture)
     lines = []
     for (file, runner), pictures in groups.items():
@@ -132,11 +127,14 @@ def print_picture_errors(report: ParityReport) -> None:
         inside = [p.interior_psnr_db for p in pictures if p.interior_psnr_db is not None]
         white, black = max(p.white_share for p in pictures), max(p.black_share for p in pictures)
         decibels = f"{min(inside):.1f}" if inside else ABSENT, f"{border:.1f}"
-        lines.append((file, runner, *decibels, _levels(worst.shift_levels), _percent(white), _percent(black)))
-    header = ("file", "runner", "interior dB", "border dB", "colour shift", "white", "black")
+        shares = white, black, max(picture.cut_off_share for picture in pictures)
+        lines.append((file, runner, *decibels, _levels(worst.shift_levels), *map(_percent, shares)))
+    header = ("file", "runner", "PSNR dB", "border", "colour shift", "white", "black", "cut off")
     click.echo("\n8-bit pictures against the float network's: the worst natural image of each figure")
-    print_table(header, lines, right=(2, 3, 4, 5, 6))
-    click.echo("colour shift of each channel in levels of 255; white, black: share of pixels wrongly clipped")
+    print_table(header, lines, right=tuple(range(2, len(header))))
+    click.echo(
+        "colour shift: of each channel, in levels of 255; white, black: pixels wrongly clipped, cut off: beyond noise"
+    )
 
 
 def print_network_errors(results: Sequence[QualityComparison]) -> None:
@@ -148,13 +146,13 @@ def print_network_errors(results: Sequence[QualityComparison]) -> None:
     ]
     if not lines:
         return
-    header = ("against the float network", "PSNR dB", "border dB", "border drop", "colour shift", "worst", "white",
-              "black", "worst")  # fmt: skip
+    header = ("against PyTorch FP32", "PSNR dB", "border", "its drop", "colour shift", "worst", "white", "black",
+              "worst", "cut off")  # fmt: skip
     click.echo()
     print_table(header, lines, right=tuple(range(1, len(header))))
     click.echo(
         "border: the outermost pixels, which the crop leaves out; colour shift: of each channel, in levels of 255;\n"
-        "white, black: share of pixels wrongly clipped; worst: in one image"
+        "white, black: pixels wrongly clipped, cut off: those beyond noise (docs/numerics.md); worst: in one image"
     )
 
 
@@ -164,7 +162,7 @@ def _network_figures(errors: PictureErrors) -> tuple[str, str]:
 
 
 def _colour_figures(errors: PictureErrors) -> tuple[str, ...]:
-    clipped = errors.white_share, errors.black_share, errors.worst_clipped_share
+    clipped = errors.white_share, errors.black_share, errors.worst_clipped_share, errors.cut_off_share
     return _levels(errors.shift_levels), f"{errors.worst_shift_levels:.2f}", *(_percent(share) for share in clipped)
 
 
