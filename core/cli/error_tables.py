@@ -45,8 +45,9 @@ def _print_sources(sources: ErrorSources, operators: Sequence[OperatorRow]) -> N
         f"{sources.psnr_db:.1f} dB"
     )
     worst = max(rows.values(), key=lambda row: row.span.unwanted_clipped_share if row.span else 0.0)
-    if worst.span and worst.span.unwanted_clipped_share:
-        click.echo(f"largest share of values cut off by a range: {_clipped(worst)} in {worst.operator}")
+    clips = worst.span is not None and worst.span.unwanted_clipped_share > 0
+    most = f"{worst.operator}, {_clipped(worst)} of its values" if clips else "none"
+    click.echo(f"clipped most by its range: {most} (in brackets: the image's own clip)")
 
 
 def _print_divergences(rows: Sequence[DivergenceRow]) -> None:
