@@ -27,6 +27,7 @@ from edgesr.progress import Progress, silent
 from edgesr.quantized import QuantizedGraph
 from edgesr.runtime.cases import ParityCase
 from edgesr.runtime.divergence import Trace
+from edgesr.runtime.operator_parity import evaluate_unrounded
 from edgesr.runtime.torch_runner import to_nchw
 
 LEAST_MSE = 1e-30
@@ -83,7 +84,7 @@ def find_error_sources(
 
 def _own_error(network: QuantizedGraph, op: Op, tensors: Mapping[str, np.ndarray]) -> Tensor:
     found = _reals(network, op.name, tensors)
-    return found - op.evaluate(*(_reals(network, name, tensors) for name in op.inputs))
+    return found - evaluate_unrounded(network.graph, op, [_reals(network, name, tensors) for name in op.inputs])
 
 
 def _reals(network: QuantizedGraph, name: str, tensors: Mapping[str, np.ndarray]) -> Tensor:

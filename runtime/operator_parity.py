@@ -10,7 +10,7 @@ shows beside it how much error has accumulated up to there, and `span` what the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,6 +100,13 @@ def by_graph_names(
     return named | {op.name: as_stored(op.name, op.value.reshape(1, 1, 1, -1)) for op in constants}
 
 
+def evaluate_unrounded(graph: Graph, op: Op, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+    """What the float64 operator, its weights and constants unrounded, makes of real inputs (N, C, H, W)."""
+    producers = [graph.producer(name) for name in op.inputs]
+    pairs = zip(producers, inputs, strict=True)
+    return op.evaluate(*(p.evaluate() if isinstance(p, Constant) else x for p, x in pairs))
+
+
 class _Comparison:
     """One network in one file on one runner."""
 
@@ -128,7 +135,8 @@ class _Comparison:
         inputs = [self._reals(x, to_nchw(tensors[x], torch.float64)) for x in op.inputs]
         try:
             with torch.no_grad():
-                exact, unrounded = (to_nhwc(x.evaluate(*inputs)) for x in (self._stored_operator(op), op))
+                exact = to_nhwc(self._stored_operator(op).evaluate(*inputs))
+                unrounded = to_nhwc(evaluate_unrounded(self.graph, op, inputs))
         except RuntimeError as error:  # a file whose tensors have other shapes
             return self._failed(op.name, kind, f"its inputs do not fit: {first_line(error)}")
         return self._row(op.name, kind, op.name, tensors[op.name], exact, unrounded, reference)

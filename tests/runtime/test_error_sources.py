@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,8 @@ from edgesr.quantized import QuantizedGraph
 from edgesr.runtime.cases import ParityCase
 from edgesr.runtime.divergence import Trace
 from edgesr.runtime.error_sources import ErrorSources, find_error_sources
-from edgesr.runtime.torch_runner import GraphRunner, IntegerRunner
+from edgesr.runtime.operator_parity import by_graph_names
+from edgesr.runtime.torch_runner import GraphRunner, IntegerRunner, to_nhwc
 
 C2 = "block_2.c2.conv"
 
@@ -57,6 +58,17 @@ def test_a_narrowed_range_becomes_the_largest_source(
     expected = {tensor} if tensor not in group else group - {"cat"}
     assert next(iter(narrowed)) in expected
     assert narrowed[tensor].alone_psnr_db < sound[tensor].alone_psnr_db - 1
+
+
+@pytest.mark.parametrize("kind", ["add", "sub", "mul"])
+def test_constants_are_operands_and_no_sources(kind: str, operator_cases: Mapping[str, Any]) -> None:
+    case = operator_cases[f"{kind}-constants"]
+    network = case.quantize_with_image_edges()
+    image = ParityCase("natural", np.rint(255 * to_nhwc(case.image().clamp(0, 1))) / 255)
+    shown = by_graph_names(network, IntegerRunner(network).trace(image.image), image)
+    found = find_error_sources(network, Trace("f", "r", shown), image)
+    assert [source.operator for source in found.sources] == ["y"]
+    assert found.explained == pytest.approx(1, abs=0.1), "its own error is the whole one"
 
 
 def test_a_trace_without_a_tensor_is_refused(small: Any, images: list[np.ndarray]) -> None:
