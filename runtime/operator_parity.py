@@ -5,12 +5,12 @@ runtime's own output, so a deviation belongs to that operator alone. INT8 output
 must not drift: a scale that is 2 % wrong moves most values by less than a step, but all of them the same way. The edges
 are compared too: the integers that the file makes of the image, and the image that it makes of its last tensor, which
 also shows that the traced copy computes what the file computes. SQNR against the float64 graph on the original image
-shows beside it how much error has accumulated up to there.
+shows beside it how much error has accumulated up to there, and `span` what the tensor's integers cut off.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,7 @@ from edgesr.quantized import QuantizedGraph, QuantParams, float_graph
 from edgesr.runtime.cases import ParityCase
 from edgesr.runtime.drift import describe_drift
 from edgesr.runtime.runner import TracingRunner
+from edgesr.runtime.span import Span, measure_span
 from edgesr.runtime.tolerance import FLOAT_TOLERANCES, INTEGER_TOLERANCE
 from edgesr.runtime.torch_runner import GraphRunner, to_nchw, to_nhwc
 from edgesr.target import Precision
@@ -36,7 +37,8 @@ class OperatorRow:
     """One operator on one runner: its own error and the error accumulated so far.
 
     `max_lsb` counts integer steps (INT8 only), `max_relative` is the largest error over the tensor's largest value, and
-    `sqnr_db` compares with the float64 graph. `why` says what a failed row exceeded.
+    `sqnr_db` compares with the float64 graph. `own_sqnr_db` compares with the float64 operator, its weights unrounded,
+    on the runtime's own inputs: what this operator adds, not what it inherits. `why` says what a failed row exceeded.
     """
 
     file: str
@@ -48,6 +50,8 @@ class OperatorRow:
     max_lsb: int | None
     differing_share: float
     sqnr_db: float
+    own_sqnr_db: float
+    span: Span | None
     why: str | None
 
     @property
@@ -69,13 +73,38 @@ def compare_operators(
     """
     comparison = _Comparison(file, precision, network, name)
     reference = GraphRunner(comparison.graph).trace(case.image)
-    tensors = comparison.by_graph_names(runner.trace(case.image), case)
+    tensors = by_graph_names(network, runner.trace(case.image), case)
     rows = comparison.input_edge(tensors, case, reference)
     for op in comparison.graph:
         if not isinstance(op, Constant):
             rows.append(comparison.operator(op, tensors, reference[op.name]))
     rows.append(comparison.output_edge(tensors, runner.run(case.image), reference))
     return rows
+
+
+def by_graph_names(
+    network: Graph | QuantizedGraph, tensors: Mapping[str, np.ndarray], case: ParityCase
+) -> dict[str, np.ndarray]:
+    """What a runner shows, the image where it does not show the graph's input, and the constants."""
+    graph = float_graph(network)
+
+    def as_stored(tensor: str, value: torch.Tensor) -> np.ndarray:
+        stored = network.activations[tensor].quantize(value) if isinstance(network, QuantizedGraph) else value
+        return stored.numpy()
+
+    named = dict(tensors)
+    if graph.output not in named and OUTPUT_NAME in named:
+        named[graph.output] = named[OUTPUT_NAME]
+    named.setdefault(graph.input.name, as_stored(graph.input.name, torch.from_numpy(case.image)))
+    constants = (op for op in graph if isinstance(op, Constant))
+    return named | {op.name: as_stored(op.name, op.value.reshape(1, 1, 1, -1)) for op in constants}
+
+
+def evaluate_unrounded(graph: Graph, op: Op, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+    """What the float64 operator, its weights and constants unrounded, makes of real inputs (N, C, H, W)."""
+    producers = [graph.producer(name) for name in op.inputs]
+    pairs = zip(producers, inputs, strict=True)
+    return op.evaluate(*(p.evaluate() if isinstance(p, Constant) else x for p, x in pairs))
 
 
 class _Comparison:
@@ -88,17 +117,6 @@ class _Comparison:
         self.graph = float_graph(network)
         self.runner = runner
 
-    def by_graph_names(self, tensors: Mapping[str, np.ndarray], case: ParityCase) -> dict[str, np.ndarray]:
-        """What the runner shows, the image where it does not show the graph's input, and the constants."""
-        named = dict(tensors)
-        if self.graph.output not in named and OUTPUT_NAME in named:
-            named[self.graph.output] = named[OUTPUT_NAME]
-        named.setdefault(self.graph.input.name, self._as_stored(self.graph.input.name, torch.from_numpy(case.image)))
-        for op in self.graph:
-            if isinstance(op, Constant):
-                named[op.name] = self._as_stored(op.name, op.value.reshape(1, 1, 1, -1))
-        return named
-
     def input_edge(
         self, tensors: Mapping[str, np.ndarray], case: ParityCase, reference: Mapping[str, np.ndarray]
     ) -> list[OperatorRow]:
@@ -106,7 +124,7 @@ class _Comparison:
         if self.quantized is None:
             return []
         name = self.graph.input.name
-        return [self._row(INPUT_EDGE, "Quantize", name, tensors[name], case.image, reference[name])]
+        return [self._row(INPUT_EDGE, "Quantize", name, tensors[name], case.image, case.image, reference[name])]
 
     def operator(self, op: Op, tensors: Mapping[str, np.ndarray], reference: np.ndarray) -> OperatorRow:
         """One operator's output against exact arithmetic on its inputs."""
@@ -118,9 +136,10 @@ class _Comparison:
         try:
             with torch.no_grad():
                 exact = to_nhwc(self._stored_operator(op).evaluate(*inputs))
+                unrounded = to_nhwc(evaluate_unrounded(self.graph, op, inputs))
         except RuntimeError as error:  # a file whose tensors have other shapes
             return self._failed(op.name, kind, f"its inputs do not fit: {first_line(error)}")
-        return self._row(op.name, kind, op.name, tensors[op.name], exact, reference)
+        return self._row(op.name, kind, op.name, tensors[op.name], exact, unrounded, reference)
 
     def output_edge(
         self, tensors: Mapping[str, np.ndarray], image: np.ndarray, reference: Mapping[str, np.ndarray]
@@ -133,12 +152,13 @@ class _Comparison:
         if self.quantized is not None:
             found = np.rint(image / self.quantized.output.scale + self.quantized.output.zero_point)
         exact = self._reals(name, torch.from_numpy(tensors[name].astype(np.float64))).numpy()
-        return self._row(OUTPUT_EDGE, "Output", name, found, exact, reference[name])
+        return self._row(OUTPUT_EDGE, "Output", name, found, exact, exact, reference[name])
 
     def _row(
-        self, label: str, kind: str, tensor: str, found: np.ndarray, exact: np.ndarray, reference: np.ndarray
-    ) -> OperatorRow:
-        """`found` as stored (integers in INT8) against the `exact` reals."""
+        self, label: str, kind: str, tensor: str, found: np.ndarray, exact: np.ndarray, unrounded: np.ndarray,
+        reference: np.ndarray,
+    ) -> OperatorRow:  # fmt: skip
+        """`found` as stored against the `exact` reals, those of `unrounded` weights, and the graph's."""
         if found.shape != exact.shape:
             return self._failed(label, kind, f"tensor '{tensor}' has shape {found.shape}, expected {exact.shape}")
         found = found.astype(np.float64)
@@ -155,14 +175,13 @@ class _Comparison:
         lsb = None if params is None else round(float(difference.max()))
         why = self._float_excess(relative, l2) if params is None else _integer_excess(found, expected, exact, params)
         share = float(np.mean(difference > 0))
-        numbers = (relative, l2, lsb, share, sqnr_db(real, reference))
-        return OperatorRow(self.file, self.runner, label, kind, *numbers, why)
+        span = measure_span(reference, found, params, self.quantized.output if self.quantized else None)
+        numbers = (relative, l2, lsb, share, sqnr_db(real, reference), sqnr_db(real, unrounded))
+        return OperatorRow(self.file, self.runner, label, kind, *numbers, span, why)
 
     def _failed(self, label: str, kind: str, why: str) -> OperatorRow:
-        return OperatorRow(self.file, self.runner, label, kind, float("inf"), float("inf"), None, 1.0, 0.0, why)
-
-    def _as_stored(self, tensor: str, value: torch.Tensor) -> np.ndarray:
-        return (self.quantized.activations[tensor].quantize(value) if self.quantized else value).numpy()
+        infinite = float("inf")
+        return OperatorRow(self.file, self.runner, label, kind, infinite, infinite, None, 1.0, 0.0, 0.0, None, why)
 
     def _reals(self, tensor: str, value: torch.Tensor) -> torch.Tensor:
         return self.quantized.activations[tensor].dequantize(value) if self.quantized else value
@@ -195,6 +214,8 @@ def norm(x: np.ndarray) -> float:
 
 
 def sqnr_db(found: np.ndarray, reference: np.ndarray) -> float:
-    """Signal over error power in dB, at most 200 (where they are equal)."""
+    """Signal over error power in dB, at most 200 (where they are equal), 0 where a value is no number."""
     error = float(np.sum((found - reference) ** 2))
+    if not np.isfinite(error):
+        return 0.0
     return min(200.0, 10 * float(np.log10(max(float(np.sum(reference**2)), 1e-30) / max(error, 1e-30))))

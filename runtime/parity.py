@@ -6,7 +6,7 @@ better than the arithmetic. On noise that PyTorch holds its weights as the file 
 errors a user sees, nothing excuses the rounding of weights. INT8 files are compared with the network by PSNR,
 against the PSNR that exact integer arithmetic on the same integers has, over the image and over its border alone:
 rounding is amplified by gates, so single steps prove nothing end to end; operator by operator they do (see
-operator_parity).
+operator_parity). On natural images each row also says what a user would see of the error (see picture_error).
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ from edgesr.graph import Graph
 from edgesr.progress import Progress, silent
 from edgesr.quantized import QuantizedGraph
 from edgesr.runtime.cases import ParityCase
+from edgesr.runtime.divergence import DivergenceRow
+from edgesr.runtime.error_sources import ErrorSources
+from edgesr.runtime.metrics import to_uint8
 from edgesr.runtime.operator_parity import OperatorRow, norm
+from edgesr.runtime.picture_error import PictureError, compare_pictures
 from edgesr.runtime.runner import Runner
 from edgesr.runtime.tolerance import FLOAT_TOLERANCES, INTEGER_TOLERANCE, FloatTolerance
 from edgesr.runtime.torch_runner import GraphRunner, IntegerRunner, TorchRunner
@@ -35,7 +39,10 @@ STORED_WEIGHTS = {Precision.FP32: torch.float32, Precision.FP16: torch.float16, 
 
 @dataclass(frozen=True)
 class ParityRow:
-    """One file on one runner and case, against the float64 network; `why` says what a failed row exceeded."""
+    """One file on one runner and case, against the float64 network; `why` says what a failed row exceeded.
+
+    `picture` is there for natural images whose output is one.
+    """
 
     file: str
     runner: str
@@ -45,6 +52,7 @@ class ParityRow:
     psnr_db: float
     exact_integer_psnr_db: float | None
     why: str | None
+    picture: PictureError | None = None
 
     @property
     def passed(self) -> bool:
@@ -58,10 +66,12 @@ class ParityRow:
 
 @dataclass(frozen=True)
 class ParityReport:
-    """End-to-end and operator-by-operator rows of one or more files."""
+    """End-to-end and operator-by-operator rows of one or more files, which are judged, and where their errors start."""
 
     rows: tuple[ParityRow, ...]
     operators: tuple[OperatorRow, ...]
+    divergences: tuple[DivergenceRow, ...] = ()
+    sources: tuple[ErrorSources, ...] = ()
 
     @property
     def failures(self) -> tuple[ParityRow | OperatorRow, ...]:
@@ -71,27 +81,37 @@ class ParityReport:
 
     def joined(self, other: ParityReport) -> ParityReport:
         """Both reports' rows."""
-        return ParityReport(self.rows + other.rows, self.operators + other.operators)
+        return ParityReport(
+            self.rows + other.rows, self.operators + other.operators,
+            self.divergences + other.divergences, self.sources + other.sources,
+        )  # fmt: skip
 
     def summary(self) -> dict[str, object]:
         """The worst of each runner, for a manifest."""
         worst: dict[str, object] = {}
         for runner in dict.fromkeys(row.runner for row in self.rows):
             rows = [row for row in self.rows if row.runner == runner]
+            pictures = [row.picture for row in rows if row.picture is not None]
             worst[runner] = {
                 "cases": len(rows),
                 "max_abs": max(row.max_abs for row in rows),
                 "relative_l2": max(row.relative_l2 for row in rows),
                 "psnr_db": min(row.psnr_db for row in rows),
+                "colour_shift_levels": max((picture.worst_shift_levels for picture in pictures), default=None),
+                "wrongly_clipped_share": max((picture.clipped_share for picture in pictures), default=None),
             }
-        return {"passed": not self.failures, "worst": worst, "operators": len(self.operators)}
+        clipped = max((row.span.unwanted_clipped_share for row in self.operators if row.span), default=0.0)
+        summary = {"passed": not self.failures, "worst": worst, "operators": len(self.operators)}
+        return summary | {"tensor_clipped_share": clipped}
 
     def to_json(self) -> dict[str, object]:
-        """Plain values."""
+        """Plain values; a PSNR may be infinite."""
         return {
             "passed": not self.failures,
             "end_to_end": [dataclasses.asdict(row) | {"passed": row.passed} for row in self.rows],
             "operators": [dataclasses.asdict(row) | {"passed": row.passed} for row in self.operators],
+            "first_divergences": [dataclasses.asdict(row) for row in self.divergences],
+            "error_sources": [dataclasses.asdict(sources) for sources in self.sources],
         }
 
 
@@ -120,7 +140,8 @@ def compare_end_to_end(
             limits = limits.at_least(*_errors(rough, expected), psnr_db(rough, expected, model.value_range))
         for runner in (witness, *runners):
             found = exact if runner is witness else runner.run(case.image)
-            row = ParityRow(file, runner.name, case.name, float("inf"), float("inf"), 0.0, None, None)
+            picture = _picture_error(found, expected, model) if case.natural else None
+            row = ParityRow(file, runner.name, case.name, float("inf"), float("inf"), 0.0, None, None, picture)
             rows.append(_judged(row, found, expected, exact, limits, model))
     progress(f"parity {file}", len(cases), len(cases))
     return rows
@@ -144,6 +165,13 @@ def _judged(
     ring = border(found, model.scale), border(expected, model.scale), border(exact, model.scale)
     why = _integer_excess(found, expected, exact, "", model) or _integer_excess(*ring, " at the border", model)
     return dataclasses.replace(row, why=why)
+
+
+def _picture_error(found: np.ndarray, expected: np.ndarray, model: SRModel) -> PictureError | None:
+    if found.shape != expected.shape or np.isnan(found).any():
+        return None
+    picture, network = (to_uint8(image[0], model.value_range) for image in (found, expected))
+    return compare_pictures(picture, network, model.scale)
 
 
 def border(image: np.ndarray, width: int) -> np.ndarray:

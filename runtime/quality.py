@@ -1,9 +1,13 @@
-"""Image quality of a network or artifact on pairs of low- and high-resolution images, by the NTIRE protocol."""
+"""Image quality of a network or artifact on pairs of low- and high-resolution images, by the NTIRE protocol.
+
+Beside the protocol's metrics, which crop the border: the PSNR of the border ring alone, and where the float network's
+own pictures are given, the error against those (see picture_error).
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,16 +18,26 @@ from edgesr.errors import ImageError
 from edgesr.images import load_rgb
 from edgesr.progress import Progress
 from edgesr.runtime.metrics import SSIM_WINDOW, modcrop, psnr_db, psnr_y_db, ssim
+from edgesr.runtime.picture_error import PictureError, PictureErrors, border_psnr_db, compare_pictures
+
+ImageFunction = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+"""Maps uint8 (H, W, 3) to uint8 (scale*H, scale*W, 3)."""
 
 
 @dataclass(frozen=True)
 class ImageQuality:
-    """The metrics of one image; PSNR is infinite where output and HR are equal."""
+    """The metrics of one image; PSNR is infinite where output and HR are equal.
+
+    `border_psnr_db` is that of the border ring alone, against HR; `against_network` compares with the float network.
+    Both are None where they were not measured.
+    """
 
     name: str
     psnr_db: float
     psnr_y_db: float
     ssim: float
+    border_psnr_db: float | None = None
+    against_network: PictureError | None = None
 
 
 @dataclass(frozen=True)
@@ -61,9 +75,23 @@ class QualityReport:
         """Mean luma SSIM."""
         return sum(image.ssim for image in self.images) / self.n
 
+    @property
+    def border_psnr_db(self) -> float | None:
+        """Mean RGB PSNR of the border ring in dB; None where an image's was not measured."""
+        measured = [image.border_psnr_db for image in self.images if image.border_psnr_db is not None]
+        return sum(measured) / self.n if len(measured) == self.n else None
+
+    @property
+    def network_errors(self) -> PictureErrors | None:
+        """The errors against the float network; None where an image's was not measured."""
+        errors = tuple(image.against_network for image in self.images if image.against_network is not None)
+        return PictureErrors(errors) if len(errors) == self.n else None
+
     def to_json(self) -> dict[str, object]:
         """Return the report as JSON types; an infinite PSNR, which JSON has no number for, is the string "inf"."""
-        means = {"psnr_db": self.psnr_db, "psnr_y_db": self.psnr_y_db, "ssim": self.ssim}
+        means: dict[str, object] = {"psnr_db": self.psnr_db, "psnr_y_db": self.psnr_y_db, "ssim": self.ssim}
+        means["border_psnr_db"] = self.border_psnr_db
+        means["against_network"] = self.network_errors.to_json() if self.network_errors else None
         return {
             "lr_folder": self.lr_folder,
             "hr_folder": self.hr_folder,
@@ -76,15 +104,16 @@ class QualityReport:
 
 
 def measure_quality(
-    run: Callable[[NDArray[np.uint8]], NDArray[np.uint8]],
+    run: ImageFunction,
     pairs: Sequence[tuple[Path, Path]],
     scale: int,
     progress: Progress,
+    network: ImageFunction | None = None,
 ) -> QualityReport:
-    """Run every LR image of `pairs` (LR path, HR path) and compare with its HR image.
+    """Run every LR image of `pairs` (LR path, HR path) and compare with its HR image, and with what `network` gives.
 
-    `run` maps uint8 (H, W, 3) to uint8 (scale*H, scale*W, 3). The border left out is `scale` pixels, as the challenge
-    does, and none at scale 1. An HR image whose size is no multiple of the scale is cropped at the top left.
+    The border left out is `scale` pixels, as the challenge does, and none at scale 1. An HR image whose size is no
+    multiple of the scale is cropped at the top left. One pair is in memory at a time.
 
     Raises:
         ImageError: an image cannot be read, is too small to measure, or is no pair of its partner at this scale.
@@ -96,7 +125,10 @@ def measure_quality(
     progress("quality", 0, len(pairs))
     for done, (lr_path, hr_path) in enumerate(pairs, start=1):
         lr, hr = _load_pair(lr_path, hr_path, scale, crop)
-        measured.append(_compare(lr_path.name, run(lr), hr, crop))
+        sr = run(lr)
+        error = compare_pictures(sr, network(lr), scale) if network is not None else None
+        metrics = psnr_db(sr, hr, crop), psnr_y_db(sr, hr, crop), ssim(sr, hr, crop), border_psnr_db(sr, hr, scale)
+        measured.append(ImageQuality(lr_path.name, *metrics, error))
         progress("quality", done, len(pairs))
     folders = [" ".join(sorted({str(pair[side].parent) for pair in pairs})) for side in (0, 1)]
     return QualityReport(tuple(measured), folders[0], folders[1], scale, crop)
@@ -114,10 +146,7 @@ def _load_pair(lr_path: Path, hr_path: Path, scale: int, crop: int) -> tuple[NDA
     return lr, hr
 
 
-def _compare(name: str, sr: NDArray[np.uint8], hr: NDArray[np.uint8], crop: int) -> ImageQuality:
-    return ImageQuality(name, psnr_db(sr, hr, crop), psnr_y_db(sr, hr, crop), ssim(sr, hr, crop))
-
-
-def _finite(row: dict[str, object] | dict[str, float]) -> dict[str, object]:
-    """Replace infinities by the string "inf"."""
-    return {key: "inf" if value == math.inf else value for key, value in row.items()}
+def _finite(row: Mapping[str, object]) -> dict[str, object]:
+    """Replace infinities by the string "inf", those of nested mappings too."""
+    nested = {key: _finite(value) if isinstance(value, Mapping) else value for key, value in row.items()}
+    return {key: "inf" if value == math.inf else value for key, value in nested.items()}

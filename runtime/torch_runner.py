@@ -77,6 +77,20 @@ class IntegerRunner:
         with torch.no_grad():
             return to_nhwc(self._network.execute(to_nchw(image, torch.float64)))
 
+    def trace(self, image: np.ndarray) -> Mapping[str, np.ndarray]:
+        """Every tensor's integers."""
+        integers: dict[str, np.ndarray] = {}
+
+        def rounded(name: str, y: Tensor) -> Tensor:
+            params = self._network.activations[name]
+            q = params.quantize(y)
+            integers[name] = to_nhwc(q).astype(np.min_scalar_type(params.lowest))
+            return params.dequantize(q)
+
+        with torch.no_grad():
+            self._network.dequantized.execute(to_nchw(image, torch.float64), rounded)
+        return integers
+
 
 def to_nchw(image: np.ndarray, dtype: torch.dtype) -> Tensor:
     """(N, H, W, C) as a torch tensor (N, C, H, W)."""

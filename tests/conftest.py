@@ -5,6 +5,7 @@ A test that asks for `operator_case` runs once for each of `OPERATOR_CASES`; one
 each of those that INT8 files can hold.
 """
 
+import dataclasses
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -85,6 +86,26 @@ def _rounded(op: Convolution, input_scale: float) -> QuantizedWeight:
 @pytest.fixture(scope="session")
 def quantize_by_range() -> Callable[..., QuantizedGraph]:
     return quantized_by_range
+
+
+@pytest.fixture(scope="session")
+def with_range() -> Callable[[QuantizedGraph, set[str], float], QuantizedGraph]:
+    """`with_range(network, {"conv"}, 0.5)`: the same integers' worth of steps for half of the tensors' range."""
+
+    def narrowed(network: QuantizedGraph, tensors: set[str], factor: float) -> QuantizedGraph:
+        changed = {name: dataclasses.replace(network.activations[name], scale=network.activations[name].scale * factor)
+                   for name in tensors}  # fmt: skip
+        activations = {**network.activations, **changed}
+        weights = {
+            name: dataclasses.replace(
+                w, bias=(w.bias / (activations[x].scale / network.activations[x].scale)).round().int()
+            )
+            for name, w in network.weights.items()
+            for x in network.dequantized_op(name).inputs
+        }
+        return dataclasses.replace(network, activations=activations, weights=weights)
+
+    return narrowed
 
 
 @pytest.fixture(scope="session")

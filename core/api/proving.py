@@ -41,8 +41,8 @@ def check_file(
     `reference` runs the model's module in float64. A thorough check takes every case, a quick one the smallest natural
     image and one of noise. Every further signature of a file for several sizes is compared on one natural image.
     """
-    cases = parity_cases(contract, [with_channels(image, contract.channels) for image in images])
-    traced = _operator_case(cases)
+    cases = all_cases(contract, images)
+    traced = operator_case(cases)
     chosen = cases if thorough else [traced, cases[-1]]
     names = runners or target.runners[:1]
     opened = [open_runner(name, target, path, contract) for name in names]
@@ -55,11 +55,16 @@ def check_file(
     ]
     for name in names:
         for size, runner in open_other_signatures(name, target, path, contract).items():
-            case = traced if contract.any_size else _operator_case([case for case in cases if _size(case) == size])
+            case = traced if contract.any_size else operator_case([case for case in cases if _size(case) == size])
             measured = compare_end_to_end(*end_to_end, [runner], [case])
             rows += [row for row in measured if row.runner == runner.name]
             operators += compare_operators(file, target.precision, network, runner, runner.name, case)
     return ParityReport(tuple(rows), tuple(operators))
+
+
+def all_cases(contract: IOContract, images: Sequence[np.ndarray]) -> list[ParityCase]:
+    """The cases of a thorough check, from natural RGB images (H, W, 3)."""
+    return parity_cases(contract, [with_channels(image, contract.channels) for image in images])
 
 
 def with_channels(image: np.ndarray, channels: int) -> np.ndarray:
@@ -78,7 +83,7 @@ def _pixels(case: ParityCase) -> int:
     return height * width
 
 
-def _operator_case(cases: Sequence[ParityCase]) -> ParityCase:
+def operator_case(cases: Sequence[ParityCase]) -> ParityCase:
     """The smallest natural image of enough pixels, the largest one where none has them."""
     natural = [case for case in cases if case.natural]
     enough = [case for case in natural if _pixels(case) >= OPERATOR_PIXELS]

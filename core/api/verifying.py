@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from edgesr.api.locating import ProvenFile, locate_errors
 from edgesr.api.proving import check_file
 from edgesr.api.small_copy import marked, provable
 from edgesr.architecture import SRModel
@@ -22,7 +24,8 @@ from edgesr.progress import Progress, silent
 from edgesr.quant.builtin import builtin_calibration_paths
 from edgesr.runtime.metrics import to_uint8
 from edgesr.runtime.parity import ParityReport
-from edgesr.runtime.quality import QualityReport, measure_quality
+from edgesr.runtime.quality import ImageFunction, QualityReport, measure_quality
+from edgesr.runtime.remembered import RememberedImages
 from edgesr.runtime.runner import Runner
 from edgesr.runtime.runners import FILE_RUNNERS, open_runner
 from edgesr.runtime.torch_runner import RememberingRunner, TorchRunner
@@ -42,15 +45,19 @@ def verify_parity(
     for name in runners:
         _require_use(name, artifacts, path)
     natural = _natural_images(images)
-    report = ParityReport((), ())
+    report, files = ParityReport((), ()), []
     references: dict[str, tuple[SRModel, Runner]] = {}
     for artifact in artifacts:
         if artifact.reference not in references:
             model = load_reference(proof_file(manifest, artifact, artifact.reference))
             references[artifact.reference] = model, RememberingRunner(TorchRunner(model))
-        proven_by = references[artifact.reference]
-        report = report.joined(_verify_one(manifest, artifact, proven_by, runners, natural, progress))
-    return report
+        file = manifest.check(artifact)
+        chosen = tuple(name for name in artifact.find_target().runners if not runners or name in runners)
+        if chosen:
+            network = load_graph(proof_file(manifest, artifact, artifact.graph))
+            files.append(ProvenFile(artifact, file, network, chosen))
+            report = report.joined(_verify_one(files[-1], references[artifact.reference], natural, progress))
+    return report.joined(locate_errors(files, natural, progress))
 
 
 def _require_use(runner: str, artifacts: Sequence[Artifact], path: Path) -> None:
@@ -71,21 +78,12 @@ def proof_file(manifest: Manifest, artifact: Artifact, name: str) -> Path:
 
 
 def _verify_one(
-    manifest: Manifest,
-    artifact: Artifact,
-    proven_by: tuple[SRModel, Runner],
-    runners: Sequence[str],
-    images: Sequence[np.ndarray],
-    progress: Progress,
+    file: ProvenFile, proven_by: tuple[SRModel, Runner], images: Sequence[np.ndarray], progress: Progress
 ) -> ParityReport:
-    target, path = artifact.find_target(), manifest.check(artifact)
-    chosen = [name for name in target.runners if not runners or name in runners]
-    if not chosen:
-        return ParityReport((), ())
-    network = load_graph(proof_file(manifest, artifact, artifact.graph))
-    with provable(path, target, artifact.contract) as (provable_path, contract, on_copy):
+    artifact, target = file.artifact, file.artifact.find_target()
+    with provable(file.path, target, artifact.contract) as (provable_path, contract, on_copy):
         report = check_file(
-            provable_path, artifact.file, target, contract, *proven_by, network, images, chosen,
+            provable_path, artifact.file, target, contract, *proven_by, file.network, images, file.runners,
             thorough=True, progress=progress,
         )  # fmt: skip
     return marked(report) if on_copy else report
@@ -111,12 +109,21 @@ class QualityComparison:
         lost = self.reference.psnr_db - self.quality.psnr_db
         return 0.0 if math.isnan(lost) else lost
 
+    @property
+    def border_drop_db(self) -> float | None:
+        """RGB PSNR that the border ring alone lost, which `drop_db` leaves out; None where it was not measured."""
+        reference, found = self.reference.border_psnr_db, self.quality.border_psnr_db
+        if reference is None or found is None:
+            return None
+        return 0.0 if math.isnan(reference - found) else reference - found
+
     def to_json(self) -> dict[str, object]:
         """Plain values."""
         return {
             "file": self.file,
             "runner": self.runner,
             "drop_db": self.drop_db,
+            "border_drop_db": self.border_drop_db,
             "quality": self.quality.to_json(),
             "reference": self.reference.to_json(),
         }
@@ -127,34 +134,39 @@ def verify_quality(
 ) -> list[QualityComparison]:
     """Measure an artifact, or every artifact of an export folder, on LR/HR image pairs by the NTIRE protocol.
 
-    The float network is measured on the same pairs. Raises `ImageError` where no pairs are found, and `ArtifactError`.
+    The float network is measured on the same pairs, once, and each file's pictures are compared with its own. Raises
+    `ImageError` where no pairs are found, and `ArtifactError`.
     """
     manifest, artifacts = locate(path)
     if runner is not None:
         _require_use(runner, artifacts, path)
     pairs = pair_folders(lr, hr)
-    references: dict[str, QualityReport] = {}
+    networks: dict[str, tuple[QualityReport, ImageFunction]] = {}
     results: list[QualityComparison] = []
-    for artifact in artifacts:
-        target, file = artifact.find_target(), manifest.check(artifact)
-        if runner is not None and runner not in target.runners:
-            continue
-        opened = open_runner(runner or target.runners[0], target, file, artifact.contract, threads=2)
-        if artifact.reference not in references:
-            model = load_reference(proof_file(manifest, artifact, artifact.reference))
-            references[artifact.reference] = _measure_network(model, artifact.contract, pairs, progress)
-        quality = measure_quality(
-            as_image_function(opened, artifact.contract), pairs, artifact.contract.upscale, progress
-        )
-        results.append(QualityComparison(artifact.file, opened.name, quality, references[artifact.reference]))
+    with tempfile.TemporaryDirectory(prefix="edgesr-") as folder:
+        for artifact in artifacts:
+            target, file, contract = artifact.find_target(), manifest.check(artifact), artifact.contract
+            if runner is not None and runner not in target.runners:
+                continue
+            opened = open_runner(runner or target.runners[0], target, file, contract, threads=2)
+            if artifact.reference not in networks:
+                model = load_reference(proof_file(manifest, artifact, artifact.reference))
+                place = Path(folder) / str(len(networks))
+                networks[artifact.reference] = _measure_network(model, contract, pairs, place, progress)
+            reference, network = networks[artifact.reference]
+            run = as_image_function(opened, contract)
+            quality = measure_quality(run, pairs, contract.upscale, progress, network)
+            results.append(QualityComparison(artifact.file, opened.name, quality, reference))
     return results
 
 
 def _measure_network(
-    model: SRModel, contract: IOContract, pairs: Sequence[tuple[Path, Path]], progress: Progress
-) -> QualityReport:
-    runner = TorchRunner(model, torch.float32)
-    return measure_quality(as_image_function(runner, contract), pairs, contract.upscale, progress)
+    model: SRModel, contract: IOContract, pairs: Sequence[tuple[Path, Path]], folder: Path, progress: Progress
+) -> tuple[QualityReport, ImageFunction]:
+    """The float network's quality, and the network itself, its pictures remembered in `folder`."""
+    folder.mkdir()
+    network = RememberedImages(as_image_function(TorchRunner(model, torch.float32), contract), folder)
+    return measure_quality(network, pairs, contract.upscale, progress), network
 
 
 def as_image_function(runner: Runner, contract: IOContract) -> Callable[[np.ndarray], np.ndarray]:

@@ -10,6 +10,12 @@ from typing import TYPE_CHECKING
 import click
 
 from edgesr.cli.console import help_without_command, output_options, print_json, print_table, progress_bar
+from edgesr.cli.error_tables import (
+    print_error_sources,
+    print_network_errors,
+    print_operator_errors,
+    print_picture_errors,
+)
 
 if TYPE_CHECKING:
     from edgesr.api.verifying import QualityComparison
@@ -82,6 +88,10 @@ def _print_parity(report: ParityReport, cases: bool, operators: bool) -> None:
     shown = "operator" if operators else "worst operator"
     header = ("file", "runner", shown, "kind", "LSB", "rel. max", "SQNR dB", "verdict")
     print_table(header, operator_lines, right=(4, 5, 6))
+    if operators:
+        print_operator_errors(report)
+    print_picture_errors(report)
+    print_error_sources(report)
     failed, checks = len(report.failures), len(report.rows) + len(report.operators)
     click.echo("\nagainst the float64 PyTorch network", nl=False)
     exact = any(row.exact_integer_psnr_db is not None for row in report.rows)
@@ -165,6 +175,7 @@ def _print_quality(results: list[QualityComparison]) -> None:
         of_it = [result for result in results if result.reference is reference]
         rows += [(r.file, r.runner, *_figures(r.quality), f"{r.drop_db:+.3f}") for r in of_it]
     print_table(("file", "runner", "PSNR dB", "Y-PSNR dB", "SSIM", "drop dB"), rows, right=(2, 3, 4, 5))
+    print_network_errors(results)
     measured = results[0].quality
     click.echo(f"\n{measured.n} images of {measured.lr_folder}, {measured.crop}-pixel crop, uint8")
 

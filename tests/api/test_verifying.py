@@ -181,6 +181,10 @@ def test_quality_is_measured_beside_the_float_network(exported_once: Any, pairs:
     assert abs(by_file["spanv2_x2-fp32.tflite"].drop_db) < 1e-3 > abs(by_file["spanv2_x2-fp32.onnx"].drop_db)
     assert 1e-3 < abs(by_file["spanv2_x2-int8.tflite"].drop_db) < 3
     assert all(json.dumps(result.to_json()) for result in results)
+    errors = {file: result.quality.network_errors for file, result in by_file.items()}
+    assert all(found is not None and len(found.images) == 3 for found in errors.values())
+    assert errors["spanv2_x2-fp32.tflite"].worst_shift_levels < 0.1 > errors["spanv2_x2-fp32.onnx"].worst_clipped_share
+    assert 25 < errors["spanv2_x2-int8.tflite"].border_psnr_db < 60
 
 
 def test_quality_of_one_file_in_one_runner(exported_once: Any, pairs: tuple[Path, Path]) -> None:
@@ -216,6 +220,16 @@ def report(psnr_db: float) -> QualityReport:
 )
 def test_drop_is_what_the_float_network_has_more(reference: float, quality: float, drop: float) -> None:
     assert QualityComparison("a", "r", report(quality), report(reference)).drop_db == drop
+
+
+def with_border(psnr_db: float | None) -> QualityReport:
+    return QualityReport((ImageQuality("a.png", 30.0, 30.0, 1.0, psnr_db),), "lr", "hr", 2, 2)
+
+
+def test_the_borders_drop_is_its_own() -> None:
+    assert QualityComparison("a", "r", with_border(27.5), with_border(28.0)).border_drop_db == 0.5
+    assert QualityComparison("a", "r", with_border(float("inf")), with_border(float("inf"))).border_drop_db == 0.0
+    assert QualityComparison("a", "r", with_border(None), with_border(28.0)).border_drop_db is None
 
 
 class Says:

@@ -90,11 +90,51 @@ def test_images_that_cannot_be_used(run: Run, exported_once: Any, tmp_path: Path
 
 def test_parity_as_json(run: Run, exported_once: Any) -> None:
     plain = json.loads(run("verify", "parity", exported_once.manifest.folder / "spanv2_x2-fp16.onnx", "--json").done())
-    assert set(plain) == {"passed", "end_to_end", "operators"} and plain["passed"] is True
+    parts = {"end_to_end", "operators", "first_divergences", "error_sources"}
+    assert set(plain) == {"passed", *parts} and plain["passed"] is True
     assert {"file", "runner", "case", "max_abs", "relative_l2", "psnr_db", "passed", "why"} <= set(
         plain["end_to_end"][0]
     )
     assert {"file", "runner", "operator", "kind", "max_lsb", "sqnr_db", "passed"} <= set(plain["operators"][0])
+
+
+def test_where_an_int8_error_comes_from(run: Run, exported_once: Any) -> None:
+    """Three operators, a line for each pair of runtimes, and the last line as ever."""
+    lines = run("verify", "parity", exported_once.manifest.folder).done().splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("Where the error comes from: "))
+    assert lines[start].startswith("Where the error comes from: spanv2_x2-int8.tflite in litert-xnnpack, natural ")
+    shares = [float(line.split(" %")[0].split()[-1]) for line in lines[start + 3 : start + 6]]
+    assert shares == sorted(shares, reverse=True) and "of the whole error, " in lines[start + 6]
+    start = lines.index("First divergence between runtimes: spanv2_x2-int8")
+    pairs = [line.split()[:2] for line in lines[start + 3 : start + 9]]
+    assert ["graph-int8", "litert-xnnpack"] in pairs and ["litert-reference", "onnxruntime"] in pairs
+    start = next(i for i, line in enumerate(lines) if line.startswith("8-bit pictures against the float network's"))
+    assert lines[start + 1].split()[-2:] == ["cut", "off"] and "graph" not in " ".join(lines[start + 3 : start + 12])
+    floats = run("verify", "parity", exported_once.manifest.folder / "spanv2_x2-fp32.onnx").done()
+    assert "Where the error comes from" not in floats and "First divergence" not in floats
+
+
+def test_operators_with_their_own_errors_and_ranges(run: Run, exported_once: Any) -> None:
+    def tensors(file: str, runner: str) -> dict[str, list[str]]:
+        lines = run("verify", "parity", exported_once.manifest.folder / file, "--operators").done().splitlines()
+        start = lines.index(f"{file} in {runner}: what each operator adds, and what its integers hold") + 3
+        end = lines.index("", start)
+        return {line.split()[0]: [x for x in line.split("  ") if x.strip()][1:] for line in lines[start:end]}
+
+    integers = tensors("spanv2_x2-int8.onnx", "onnxruntime")
+    own, accumulated, values, bits, span, clipped, railed = (cell.strip() for cell in integers["block_1.c1.conv"])
+    assert float(own) >= float(accumulated) and bits == "8" and values.startswith("0 .. ") and span.startswith("0 .. ")
+    assert clipped.endswith("%") and railed.endswith("%")
+    assert integers["pixel_shuffle"][-2].strip().startswith("("), "saturation there is the image's own clip"
+    floats = tensors("spanv2_x2-fp32.tflite", "litert-reference")
+    assert [cell.strip() for cell in floats["block_1.c1.conv"]][3:] == ["-"] * 4
+
+
+def test_parity_of_equal_pictures_is_no_number_in_json(run: Run, exported_once: Any) -> None:
+    """Float files give the network's bytes: an infinite PSNR, which JSON has no number for."""
+    plain = json.loads(run("verify", "parity", exported_once.manifest.folder / "spanv2_x2-fp32.onnx", "--json").done())
+    pictures = [row["picture"] for row in plain["end_to_end"] if row["picture"] is not None]
+    assert len(pictures) == 6 and {picture["border_psnr_db"] for picture in pictures} == {"inf"}
 
 
 def test_a_gate_that_is_not_met_names_file_runner_and_operator(run: Run, faulty: Path) -> None:
@@ -122,9 +162,13 @@ def test_runners_that_check_nothing(run: Run, exported_once: Any) -> None:
 def test_quality_beside_the_float_network(run: Run, exported_once: Any, pairs: tuple[str, ...]) -> None:
     lines = run("verify", "quality", exported_once.manifest.folder, *pairs).done().splitlines()
     assert lines[0].split() == ["file", "runner", "PSNR", "dB", "Y-PSNR", "dB", "SSIM", "drop", "dB"]
-    assert lines[2].startswith("PyTorch FP32") and len(lines) == 11
+    assert lines[2].startswith("PyTorch FP32") and len(lines) == 22 and max(map(len, lines)) <= 110
     drops = {line.split()[0]: float(line.split()[-1]) for line in lines[3:9]}
     assert drops["spanv2_x2-fp32.onnx"] == drops["spanv2_x2-fp32.tflite"] == 0.0 != drops["spanv2_x2-int8.onnx"]
+    assert lines[10].split("  ")[0] == "against PyTorch FP32"
+    integers = next(line for line in lines[12:] if line.startswith("spanv2_x2-int8.onnx")).split()
+    assert 20 < float(integers[1]) < 60 and 20 < float(integers[2]) < 60, "dB of the interior and of the border"
+    assert all(abs(float(shift)) < 2 for shift in integers[4:7])
     assert lines[-1].startswith("3 images of ") and lines[-1].endswith("LR, 2-pixel crop, uint8")
 
 
@@ -133,7 +177,12 @@ def test_quality_as_json_and_in_silence(run: Run, exported_once: Any, pairs: tup
     (result,) = json.loads(run("verify", "quality", path, *pairs, "--runner", "litert-reference", "--json").done())[
         "results"
     ]
-    assert set(result) == {"file", "runner", "drop_db", "quality", "reference"}
+    assert set(result) == {"file", "runner", "drop_db", "border_drop_db", "quality", "reference"}
+    against = result["quality"]["against_network"]
+    assert len(against["shift_levels"]) == 3 and {"white_share", "black_share", "worst_clipped_share"} <= set(against)
+    assert result["reference"]["against_network"] is None
+    lost = result["reference"]["border_psnr_db"] - result["quality"]["border_psnr_db"]
+    assert result["border_drop_db"] == pytest.approx(lost)
     assert (result["runner"], result["quality"]["n"]) == ("litert-reference", 3)
     assert result["drop_db"] == pytest.approx(result["reference"]["psnr_db"] - result["quality"]["psnr_db"])
     assert run("verify", "quality", path, *pairs, "--max-drop", "50", "--quiet").done() == ""

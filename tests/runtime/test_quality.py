@@ -14,6 +14,7 @@ from edgesr.progress import silent
 from edgesr.runtime.metrics import psnr_db, psnr_y_db, ssim
 from edgesr.runtime.quality import ImageQuality, QualityReport, measure_quality
 
+NOT_MEASURED = {"border_psnr_db": None, "against_network": None}
 SHARED = Path(os.environ.get("EDGESR_SHARED", Path(__file__).parents[3] / "shared")) / "images"
 
 
@@ -71,6 +72,38 @@ def test_rows_and_means_are_the_metrics(tmp_path: Path) -> None:
     assert (report.lr_folder, report.hr_folder) == (str(tmp_path / "LR"), str(tmp_path / "HR"))
 
 
+def test_the_border_and_the_network_are_compared_too(tmp_path: Path) -> None:
+    """The network is asked for each image; the border ring alone is what the protocol crops."""
+    pairs = make_set(tmp_path, [(6, 7), (9, 5)])
+    asked = []
+
+    def network(lr: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        asked.append(lr.shape)
+        sr = bicubic_x4(lr).copy()
+        sr[4:-4, 4:-4, 2] ^= 1
+        return sr
+
+    report = measure_quality(bicubic_x4, pairs, 4, silent, network)
+    assert asked == [(6, 7, 3), (9, 5, 3)]
+    for row, (lr, hr) in zip(report.images, pairs, strict=True):
+        sr, target = bicubic_x4(load_rgb(lr)), load_rgb(hr)
+        outside = np.ones(sr.shape[:2], bool)
+        outside[4:-4, 4:-4] = False
+        mse = np.mean((sr[outside].astype(float) - target[outside]) ** 2)
+        assert row.border_psnr_db == pytest.approx(10 * math.log10(255**2 / mse))
+        assert row.against_network is not None and row.against_network.border_psnr_db == math.inf
+        assert row.against_network.interior_psnr_db == pytest.approx(20 * math.log10(255) + 10 * math.log10(3))
+    assert report.border_psnr_db == pytest.approx(np.mean([row.border_psnr_db for row in report.images]))
+    assert report.network_errors is not None and report.network_errors.shift_levels[:2] == (0.0, 0.0)
+    written = json.loads(json.dumps(report.to_json(), allow_nan=False))
+    assert (
+        written["against_network"]["border_psnr_db"]
+        == "inf"
+        == written["images"][0]["against_network"]["border_psnr_db"]
+    )
+    assert measure_quality(bicubic_x4, pairs, 4, silent).network_errors is None
+
+
 def test_scale_one_crops_nothing(tmp_path: Path) -> None:
     """The border pixel is the only difference, so any crop would report equal images."""
     pairs = make_set(tmp_path, [(6, 7)])
@@ -104,9 +137,11 @@ def test_json_holds_rows_means_and_folders_and_survives_infinity() -> None:
         "psnr_db": "inf",
         "psnr_y_db": "inf",
         "ssim": 0.95,
+        "border_psnr_db": None,
+        "against_network": None,
         "images": [
-            {"name": "a.png", "psnr_db": "inf", "psnr_y_db": "inf", "ssim": 1.0},
-            {"name": "b.png", "psnr_db": 30.0, "psnr_y_db": 32.0, "ssim": 0.9},
+            {"name": "a.png", "psnr_db": "inf", "psnr_y_db": "inf", "ssim": 1.0} | NOT_MEASURED,
+            {"name": "b.png", "psnr_db": 30.0, "psnr_y_db": 32.0, "ssim": 0.9} | NOT_MEASURED,
         ],
     }
 
