@@ -18,15 +18,15 @@ from edgesr.images import Image8
 from edgesr.progress import Progress, silent
 from edgesr.quant.calibration import Calibration, calibrate
 from edgesr.quant.equalization import equalize
-from edgesr.quant.gptq import round_with_gptq
 from edgesr.quant.images import middles
-from edgesr.quant.learning.fit import DivergedError, fit
+from edgesr.quant.learning.fit import DivergedError
 from edgesr.quant.learning.material import gather
+from edgesr.quant.learning.stages import Stages
 from edgesr.quant.learning.student import Student
 from edgesr.quant.quality_folds import compose_sensitive, split_sensitive
 from edgesr.quant.ranges import choose_ranges
 from edgesr.quant.recipe import INTEGER_FOLDS, Recipe
-from edgesr.quant.sequential import Refinement, refine
+from edgesr.quant.sequential import refine
 from edgesr.quant.weights import quantize_weights
 from edgesr.quantized import QuantizedGraph, QuantParams
 from edgesr.threads import torch_threads
@@ -108,16 +108,8 @@ def _split(
 def _rounded(start: _Start, recipe: Recipe, images: Sequence[Image8], progress: Progress) -> Quantization:
     """The start with rounded weights: what the recipe is without learning."""
     pieces = middles(images, recipe.refining_images, REFINING_SIDE, start.graph.size_multiple)
-    network = _round(start.graph, start.activations, pieces, recipe.refinements(), progress)
-    return Quantization(network, recipe, start.folds, len(images))
-
-
-def _round(
-    graph: Graph, activations: dict[str, QuantParams], pieces: Sequence[Image8], refinements: Sequence[Refinement],
-    progress: Progress,
-) -> QuantizedGraph:  # fmt: skip
-    network = QuantizedGraph(graph, activations, quantize_weights(graph, activations))
-    return refine(network, pieces, refinements, progress)
+    network = QuantizedGraph(start.graph, start.activations, quantize_weights(start.graph, start.activations))
+    return Quantization(refine(network, pieces, recipe.refinements(), progress), recipe, start.folds, len(images))
 
 
 def _learned(
@@ -128,17 +120,14 @@ def _learned(
     progress("drawing patches", 0, 1)
     material = gather(graph, photographs, recipe.mixture, recipe.seed)
     best, best_db = result, material.selection.score_db(result.network, progress)
-    candidates, notes = [Candidate("fast", best_db)], []
+    candidates, notes = [Candidate("not learned", best_db)], []
     start = _start(graph, images, recipe, progress)
-    student = Student(start.graph, start.activations)
-    parameters = student.start
+    stages = Stages(Student(start.graph, start.activations), material, progress, saved)
     for plan in recipe.learning:
         try:
-            parameters = fit(student, parameters, material.patches, plan, progress, saved)
-            learned, activations = student.learned(parameters)
-            network = _round(learned, activations, material.rounding, [round_with_gptq], progress)
+            network = stages.run(plan)
         except (DivergedError, CalibrationError, ExportError) as error:
-            notes.append(f"{error}; kept the result of the level below")
+            notes.append(f"{error}; kept the best result before it")
             break
         score_db = material.selection.score_db(network, progress)
         candidates.append(Candidate(plan.name, score_db))

@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import hashlib
 import importlib.metadata
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from edgesr.model.registry import load_model
 from edgesr.ops import Op
 from edgesr.progress import Progress, silent
 from edgesr.quant.images import CalibrationImages, load_calibration_images
+from edgesr.quant.photographs import load_photographs
 from edgesr.quant.quantize import Quantization, quantize
 from edgesr.quant.recipe import RECIPES
 from edgesr.quantized import QuantizedGraph, float_graph
@@ -39,6 +41,8 @@ DEFAULT_TFLITE_SIZE = (128, 128)
 """TFLite files always name a size; they run at others after a resize."""
 MAX_TENSOR_VALUES = 2**31 - 1
 """Runtimes on phones count a tensor's values in 32 bits."""
+LEARNING_FOLDER = ".learning"
+"""Where the state of a long quantization stays when it is interrupted; the same export goes on from it."""
 RECORDED_PACKAGES = ("edgesr", "torch", "onnx", "onnxruntime", "ai-edge-litert", "numpy")
 
 
@@ -100,6 +104,7 @@ def export(request: ExportRequest, progress: Progress = silent) -> ExportResult:
         session = _Session(request, staging, progress)
         for target in request.targets:
             session.export_target(target)
+        shutil.rmtree(request.out / LEARNING_FOLDER, ignore_errors=True)
         return ExportResult(session.manifest, tuple(session.written), session.parity)
 
 
@@ -173,7 +178,11 @@ class _Session:
             )
         if self.quantization is None:
             recipe = next(recipe for recipe in RECIPES if recipe.name == self.request.effort)
-            self.quantization = quantize(self.graph, self.images.pieces, recipe, self.progress)
+            photographs = load_photographs(self.request.calibration, self.progress) if recipe.learning else None
+            saved = self.request.out / LEARNING_FOLDER
+            self.quantization = quantize(
+                self.graph, self.images.pieces, recipe, self.progress, photographs=photographs, saved=saved
+            )
         return self.quantization.network
 
     def _contract(self, target: Target) -> IOContract:
@@ -238,6 +247,10 @@ class _Session:
             "equalization": recipe.equalization,
             "gptq": recipe.gptq,
             "bias_correction": recipe.bias_correction,
+            "sign_split": recipe.sign_split,
+            "learning": [{"stage": plan.name, "steps": plan.steps} for plan in recipe.learning],
+            "compared_on_held_out_images": [dataclasses.asdict(c) for c in self.quantization.candidates],
+            "notes": list(self.quantization.notes),
             "calibration_source": self.images.source,
             "calibration_images": len(self.images.names),
         }

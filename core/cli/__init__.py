@@ -71,8 +71,8 @@ def _run() -> int:
         return _complain(f"{error.format_message().rstrip('.')}; see {command} --help", MISUSED)
     except click.ClickException as error:
         return _complain(error.format_message(), FAILED)
-    except (KeyboardInterrupt, click.Abort):
-        return _complain(INTERRUPTED, FAILED)
+    except (KeyboardInterrupt, click.Abort) as interrupt:
+        return _complain(str(interrupt) or INTERRUPTED, FAILED)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _complain(f"{where}{error.strerror or error}; check the path and the disk", FAILED)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from edgesr.api.exporting import ExportResult
     from edgesr.runtime.parity import ParityRow
 
-EFFORTS = ("fast",)
+EFFORTS = ("fast", "balanced", "best")
 """The recipes of edgesr.quant.recipe, named here because importing that takes seconds; a test compares the two."""
 WEIGHTS_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors")
 

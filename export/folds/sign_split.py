@@ -4,9 +4,9 @@
 
 Exact: at every position one of the two is p or -p and the other is zero. A signed tensor spends half of its 256
 integers on either sign; each part spends all of them on one, so its step is half as wide, and where a part is zero it
-is rounded to zero exactly: the rounding error falls by 6 dB. -g is made by the gate's convolution with its signs turned.
-Convolutions read the parts side by side, the weights of p- with their signs turned. In SPANV2 it pays for the last
-block's product, which the head reads.
+is rounded to zero exactly: the rounding error falls by 6 dB. -g is made by the gate's convolution with its signs
+turned. Convolutions read the parts side by side, the weights of p- with their signs turned. In SPANV2 it pays for the
+last block's product, which the head reads.
 """
 
 from __future__ import annotations

@@ -45,8 +45,11 @@ def fit(
     try:
         state.run(progress, saved)
     except KeyboardInterrupt:
+        if saved is None or not state.whole:
+            raise
         state.save(saved)
-        raise
+        where = f"step {state.step} of {plan.steps}"
+        raise KeyboardInterrupt(f"interrupted while {plan.name}; the same command goes on from {where}") from None
     state.save(saved)
     return state.result()
 
@@ -68,6 +71,7 @@ class _Fit:
         self.mean = [p.detach().clone() for p in self.moving]
         self.batches = patches.batches(plan.batch, torch.Generator().manual_seed(plan.seed))
         self.step = 0
+        self.whole = True
 
     def run(self, progress: Progress, saved: SavedFit | None) -> None:
         """All steps that are left."""
@@ -90,11 +94,13 @@ class _Fit:
             p.grad = torch.stack([gradients[i] for gradients in shards]).sum(0)
         if not all(bool(torch.isfinite(p.grad).all()) for p in self.moving if p.grad is not None):
             raise DivergedError(f"{self.plan.name} diverged at step {self.step} of {self.plan.steps}")
+        self.whole = False  # until the step is done, an interrupt must not save
         self.optimizer.step()
         decay = min(self.plan.mean_decay, (self.step + 1) / (self.step + 10))
         with torch.no_grad():
             torch._foreach_lerp_(self.mean, self.moving, 1 - decay)
         self.step += 1
+        self.whole = True
 
     def _gradients(self, chosen: Tensor) -> tuple[Tensor, ...]:
         """The gradients of some patches' share of the loss."""

@@ -23,7 +23,9 @@ class FitPlan:
 
     `label_share` is the weight of the truth in the loss, the rest is the float network's; `mean_decay` that of the
     exponential mean of the parameters, which is the result. Rates are per step in the parameter's own unit: logarithms,
-    integers of the zero point, steps of the output for biases and of the INT8 grid for weights.
+    integers of the zero point, steps of the output for biases and of the INT8 grid for weights. Before the stage the
+    weights of the first `rounded_share` of the convolutions are rounded for good: what rounding did to the function,
+    the others can still make up for (Zhou et al., Incremental Network Quantization, 2017).
     """
 
     name: str
@@ -33,6 +35,7 @@ class FitPlan:
     batch: int = 8
     mean_decay: float = 0.995
     seed: int = 0
+    rounded_share: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse plans that do nothing, and losses that are no mean."""
@@ -40,13 +43,26 @@ class FitPlan:
             raise ValueError(f"plan '{self.name}': steps and batch must be positive, and something must move")
         if not 0 <= self.label_share < 1 or not 0 <= self.mean_decay < 1:
             raise ValueError(f"plan '{self.name}': label_share and mean_decay lie in 0..1, 1 excluded")
+        if not 0 <= self.rounded_share <= 1:
+            raise ValueError(f"plan '{self.name}': rounded_share {self.rounded_share} is no share")
+        if self.rounded_share and Kind.SCALES in self.rates:
+            raise ValueError(f"plan '{self.name}': channel scales cannot move under rounded weights")
 
 
 RANGES = FitPlan(
     "learning ranges", 300, {Kind.SCALES: 9e-3, Kind.STEPS: 6e-3, Kind.ZEROS: 0.05, Kind.BIASES: 3e-3}, seed=1
 )
 DISTILLATION = FitPlan(
-    "distilling", 4000,
+    "distilling", 6000,
     {Kind.SCALES: 6e-3, Kind.STEPS: 4e-3, Kind.ZEROS: 0.05, Kind.BIASES: 3e-3, Kind.WEIGHTS: 1e-3},
     label_share=0.1, seed=2,
+)  # fmt: skip
+HALF_ROUNDED = FitPlan(
+    "distilling, half rounded", 800,
+    {Kind.STEPS: 2e-3, Kind.ZEROS: 0.03, Kind.BIASES: 3e-3, Kind.WEIGHTS: 1e-3},
+    label_share=0.1, seed=3, rounded_share=0.5,
+)  # fmt: skip
+ALL_ROUNDED = FitPlan(
+    "distilling, all rounded", 400, {Kind.STEPS: 1e-3, Kind.ZEROS: 0.02, Kind.BIASES: 3e-3},
+    label_share=0.1, seed=4, rounded_share=1.0,
 )  # fmt: skip

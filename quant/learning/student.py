@@ -27,16 +27,25 @@ from edgesr.quant.learning.fake_quant import fake_quantize
 from edgesr.quant.learning.plan import Kind
 from edgesr.quant.ranges import MOVERS, is_prescribed, tied_groups
 from edgesr.quant.weights import WEIGHT_LIMIT
-from edgesr.quantized import QuantParams, as_stored
+from edgesr.quantized import QuantizedWeight, QuantParams, as_stored
 
+NOTHING_ROUNDED: Mapping[str, QuantizedWeight] = {}
 Parameters = dict[Kind, list[Tensor]]
 """Learned tensors by kind."""
 
 
 class Student:
-    """A graph with ranges, and the parameters that change both; `start` is where they start, nothing changed."""
+    """A graph with ranges, and the parameters that change both; `start` is where they start, nothing changed.
 
-    def __init__(self, graph: Graph, activations: Mapping[str, QuantParams]) -> None:
+    Convolutions in `rounded` have these integer weights and keep them; their biases still move.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        activations: Mapping[str, QuantParams],
+        rounded: Mapping[str, QuantizedWeight] = NOTHING_ROUNDED,
+    ) -> None:
         self.graph = graph
         self.structure = ScaleStructure.of(graph)
         self.convolutions = [op for op in graph if isinstance(op, Convolution)]
@@ -44,8 +53,8 @@ class Student:
         self.group_of = {name: i for i, group in enumerate(self.groups) for name in group}
         self.activations = dict(activations)
         self.one_sided = [activations[group[0]].zero_point == activations[group[0]].lowest for group in self.groups]
-        self.unit = [_weight_unit(op) for op in self.convolutions]
-        self.base = [(op.weight.float(), _bias(op).float()) for op in self.convolutions]
+        self.unit = [_weight_unit(op) * (op.name not in rounded) for op in self.convolutions]
+        self.base = [(_weight(op, rounded).float(), _bias(op).float()) for op in self.convolutions]
         first = [activations[group[0]] for group in self.groups]
         self.start: Parameters = {
             Kind.SCALES: [torch.zeros(self.structure.channels(group)) for group in self.structure.groups],
@@ -104,6 +113,13 @@ class Student:
 def _weight_unit(op: Convolution) -> Tensor:
     """The INT8 step of each row of a convolution, (O, 1, 1, 1)."""
     return (op.weight.abs().flatten(1).amax(1) / WEIGHT_LIMIT).float()[:, None, None, None]
+
+
+def _weight(op: Convolution, rounded: Mapping[str, QuantizedWeight]) -> Tensor:
+    if op.name not in rounded:
+        return op.weight
+    integers = rounded[op.name]
+    return integers.values.double() * integers.scales[:, None, None, None]
 
 
 def _bias(op: Convolution) -> Tensor:
