@@ -71,7 +71,7 @@ def quantize(
         result = _rounded(first, recipe, images, progress)
         if not recipe.learning:
             return result
-        return _learned(graph, result, images, photographs or images, recipe, progress, saved)
+        return _learned(graph, result, photographs or images, recipe, progress, saved)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,15 +113,15 @@ def _rounded(start: _Start, recipe: Recipe, images: Sequence[Image8], progress: 
 
 
 def _learned(
-    graph: Graph, result: Quantization, images: Sequence[Image8], photographs: Sequence[Image8], recipe: Recipe,
-    progress: Progress, saved: Path | None,
+    graph: Graph, result: Quantization, photographs: Sequence[Image8], recipe: Recipe, progress: Progress,
+    saved: Path | None,
 ) -> Quantization:  # fmt: skip
     """The best of the result so far and what each stage of learning gives."""
     progress("drawing patches", 0, 1)
     material = gather(graph, photographs, recipe.mixture, recipe.seed)
     best, best_db = result, material.selection.score_db(result.network, progress)
     candidates, notes = [Candidate("not learned", best_db)], []
-    start = _start(graph, images, recipe, progress)
+    start = _start(graph, material.starting, recipe, progress)
     stages = Stages(Student(start.graph, start.activations), material, progress, saved)
     for plan in recipe.learning:
         try:

@@ -18,6 +18,7 @@ from edgesr.quant.learning.patches import PATCH_SIDE, Mixture, Patches, make_pat
 from edgesr.quant.photographs import hold_out, labelled
 from edgesr.quant.selection import Selection
 
+STARTING_IMAGES = 48
 ROUNDING_IMAGES = 12
 ROUNDING_HARD_IMAGES = 12
 ROUNDING_SIDE = 80
@@ -28,8 +29,9 @@ HARD_SIDE = 64
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """Patches, uint8 images (H, W, 3) that weights are rounded on, and the images that results are compared on."""
+    """What a student starts, learns and is rounded on, uint8 images (H, W, 3), and what results are compared on."""
 
+    starting: tuple[Image8, ...]
     patches: Patches
     rounding: tuple[Image8, ...]
     selection: Selection
@@ -45,12 +47,13 @@ def gather(graph: Graph, images: Sequence[Image8], mixture: Mixture, seed: int) 
     patches = make_patches(graph, pairs, learned, mixture, generator, side)
     inputs = _inputs(graph, learned)
     hard_side = max(1, HARD_SIDE // multiple) * multiple
+    starting = middles(inputs, STARTING_IMAGES, CHOOSING_SIDE, multiple)
     rounding = middles(inputs, ROUNDING_IMAGES, ROUNDING_SIDE, multiple)
     rounding += hard_images(inputs, ROUNDING_HARD_IMAGES, hard_side, generator)
     kept = _inputs(graph, held)
     choosing = middles(kept, CHOOSING_IMAGES, CHOOSING_SIDE, multiple)
     choosing += hard_images(kept, max(1, len(choosing) // 3), hard_side, generator)
-    return Material(patches, tuple(rounding), Selection(graph, choosing))
+    return Material(tuple(starting), patches, tuple(rounding), Selection(graph, choosing))
 
 
 def _inputs(graph: Graph, images: Sequence[Image8]) -> list[Image8]:

@@ -17,12 +17,10 @@ from edgesr.quant.gptq import round_with_gptq
 from edgesr.quant.learning.fit import fit
 from edgesr.quant.learning.material import Material
 from edgesr.quant.learning.plan import FitPlan
-from edgesr.quant.learning.student import Student
+from edgesr.quant.learning.student import NOTHING_ROUNDED, RoundedWeights, Student
 from edgesr.quant.sequential import LayerInputs, refine
 from edgesr.quant.weights import quantize_bias, quantize_weights
 from edgesr.quantized import QuantizedGraph, QuantizedWeight, QuantParams
-
-Rounded = Mapping[str, QuantizedWeight]
 
 
 class Stages:
@@ -38,7 +36,7 @@ class Stages:
 
     def run(self, plan: FitPlan) -> QuantizedGraph:
         """The network after one more stage; raises `DivergedError`."""
-        kept: Rounded = {}
+        kept = NOTHING_ROUNDED
         if plan.rounded_share:
             if self.network is None:
                 raise ValueError(f"plan '{plan.name}' goes on from rounded weights, and no stage came before it")
@@ -57,7 +55,7 @@ class Stages:
 class _Rounding:
     """GPTQ for all convolutions but those that keep their integers."""
 
-    def __init__(self, kept: Rounded) -> None:
+    def __init__(self, kept: RoundedWeights) -> None:
         self.kept = kept
 
     def __call__(self, op: Convolution, weight: QuantizedWeight, inputs: LayerInputs) -> QuantizedWeight:
@@ -71,7 +69,7 @@ def first_weights(network: QuantizedGraph, share: float) -> dict[str, QuantizedW
     return {name: network.weights[name] for name in names[: round(share * len(names))]}
 
 
-def _rebiased(graph: Graph, activations: Mapping[str, QuantParams], kept: Rounded) -> dict[str, QuantizedWeight]:
+def _rebiased(graph: Graph, activations: Mapping[str, QuantParams], kept: RoundedWeights) -> dict[str, QuantizedWeight]:
     """The kept weights with the biases that were learned, in steps of their inputs as they are now."""
     changed: dict[str, QuantizedWeight] = {}
     for name, weight in kept.items():

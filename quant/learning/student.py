@@ -29,7 +29,9 @@ from edgesr.quant.ranges import MOVERS, is_prescribed, tied_groups
 from edgesr.quant.weights import WEIGHT_LIMIT
 from edgesr.quantized import QuantizedWeight, QuantParams, as_stored
 
-NOTHING_ROUNDED: Mapping[str, QuantizedWeight] = {}
+RoundedWeights = Mapping[str, QuantizedWeight]
+"""Integer weights by convolution."""
+NOTHING_ROUNDED: RoundedWeights = {}
 Parameters = dict[Kind, list[Tensor]]
 """Learned tensors by kind."""
 
@@ -44,7 +46,7 @@ class Student:
         self,
         graph: Graph,
         activations: Mapping[str, QuantParams],
-        rounded: Mapping[str, QuantizedWeight] = NOTHING_ROUNDED,
+        rounded: RoundedWeights = NOTHING_ROUNDED,
     ) -> None:
         self.graph = graph
         self.structure = ScaleStructure.of(graph)
@@ -115,7 +117,7 @@ def _weight_unit(op: Convolution) -> Tensor:
     return (op.weight.abs().flatten(1).amax(1) / WEIGHT_LIMIT).float()[:, None, None, None]
 
 
-def _weight(op: Convolution, rounded: Mapping[str, QuantizedWeight]) -> Tensor:
+def _weight(op: Convolution, rounded: RoundedWeights) -> Tensor:
     if op.name not in rounded:
         return op.weight
     integers = rounded[op.name]
