@@ -10,7 +10,7 @@ import onnx
 import torch
 from onnx import helper, numpy_helper
 
-from edgesr.artifact import INT8_ZERO
+from edgesr.artifact import INT8_ZERO, INT16_ZERO
 from edgesr.errors import ExportError
 from edgesr.graph import Graph
 from edgesr.ops import (
@@ -30,13 +30,14 @@ from edgesr.ops import (
     Op,
     Relu,
     Relu6,
+    Requantize,
     ResizeNearest,
     Sigmoid,
     Slice,
     Sub,
     Tanh,
 )
-from edgesr.quantized import QuantizedGraph, float_graph
+from edgesr.quantized import WIDE_BITS, QuantizedGraph, float_graph
 from edgesr.target import Precision
 
 
@@ -54,6 +55,17 @@ class Emission:
         self.initializers: list[onnx.TensorProto] = []
         self.values: dict[str, str] = {}
         self.integers: dict[str, str] = {}
+
+    @property
+    def has_wide_tensors(self) -> bool:
+        """Whether any tensor has 16 bits."""
+        return self.quantized is not None and bool(self.quantized.wide_tensors)
+
+    def unsigned(self, tensor: str) -> tuple[int, type[np.uint8 | np.uint16]]:
+        """What to add to a tensor's integers, and the type that then holds them."""
+        assert self.quantized is not None
+        wide = self.quantized.bits(tensor) == WIDE_BITS
+        return (INT16_ZERO, np.uint16) if wide else (INT8_ZERO, np.uint8)
 
     def node(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
         """Append a node with one output and return the output's name."""
@@ -110,7 +122,7 @@ class Emission:
         assert self.quantized is not None
         params = self.quantized.activations[tensor]
         scale, zero_point = f"{tensor}.scale", f"{tensor}.{'signed_' if signed else ''}zero_point"
-        offset, dtype = (0, np.int8) if signed else (INT8_ZERO, np.uint8)
+        offset, dtype = (0, np.int8) if signed else self.unsigned(tensor)
         for name, value in (
             (scale, np.array(params.scale, np.float32)),
             (zero_point, np.array(params.zero_point + offset, dtype)),
@@ -187,8 +199,9 @@ def _constant(emission: Emission, op: Op) -> None:
     if emission.quantized is None:
         emission.values[op.name] = emission.parameter(op.name, value)
         return
-    integers = emission.quantized.activations[op.name].quantize(value).numpy() + INT8_ZERO
-    emission.initializer(op.name, integers.astype(np.uint8))
+    offset, dtype = emission.unsigned(op.name)
+    integers = emission.quantized.activations[op.name].quantize(value).numpy() + offset
+    emission.initializer(op.name, integers.astype(dtype))
     emission.values[op.name] = emission.dequantize(op.name, op.name)
 
 
@@ -213,6 +226,12 @@ def _bounds(emission: Emission, op: Op, low: float, high: float) -> list[str]:
         emission.parameter(f"{op.name}.low", torch.tensor(low, dtype=torch.float64)),
         emission.parameter(f"{op.name}.high", torch.tensor(high, dtype=torch.float64)),
     ]
+
+
+def _requantize(emission: Emission, op: Op) -> None:
+    if emission.quantized is None:
+        raise ExportError(f"Requantize '{op.name}' in a float graph; it stands between integers of two widths alone")
+    emission.result(op, emission.values[op.inputs[0]])
 
 
 def _relu6(emission: Emission, op: Op) -> None:
@@ -269,4 +288,5 @@ EMITTERS: dict[type[Op], Emitter] = {
     DepthToSpace: _depth_to_space,
     ResizeNearest: _resize_nearest,
     Slice: _slice,
+    Requantize: _requantize,
 }

@@ -32,7 +32,7 @@ from edgesr.quant.recipe import RECIPES, Quantization, quantize
 from edgesr.quantized import QuantizedGraph, float_graph
 from edgesr.runtime.parity import ParityReport
 from edgesr.runtime.torch_runner import RememberingRunner, TorchRunner
-from edgesr.target import Format, IODtype, Layout, Precision, Target
+from edgesr.target import Format, IODtype, Layout, Target
 
 DEFAULT_TFLITE_SIZE = (128, 128)
 """TFLite files always name a size; they run at others after a resize."""
@@ -163,7 +163,7 @@ class _Session:
         return marked(report) if on_copy else report, on_copy
 
     def _network(self, target: Target) -> Graph | QuantizedGraph:
-        if target.precision is not Precision.INT8:
+        if not target.precision.is_integer:
             return self.graph
         if self.model.value_range != 1:
             raise ExportError(

@@ -117,7 +117,7 @@ def _print_summary(result: ExportResult, out: Path) -> None:
     rows = []
     for artifact in result.artifacts:
         report = result.parity[artifact.file]
-        runner, error = _worst(report.rows, "int8" in artifact.target)
+        runner, error = _worst(report.rows, artifact.find_target().precision.is_integer)
         operators = f"{len(report.operators)} within limits"
         rows.append((artifact.file, f"{artifact.size_bytes / 1000:.0f} KB", runner, error, operators))
     print_table(("file", "size", "checked in", "worst against PyTorch", "operators"), rows, right=(1,))
