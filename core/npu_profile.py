@@ -34,6 +34,7 @@ class NpuProfile:
     wide_mac: float
     byte: float
     assumption: str
+    formats: tuple[Format, ...] = (Format.TFLITE, Format.ONNX)
     refusals: Mapping[Format, Refusals] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -70,6 +71,7 @@ NPU_PROFILES: tuple[NpuProfile, ...] = (
         wide_mac=2.0,
         byte=32.0,
         assumption="16x8-bit products at half rate; SRAM of 32 bytes a cycle beside 1024 MACs a cycle",
+        formats=(Format.TFLITE,),
         refusals={Format.TFLITE: {HardSwish: "an int16 HARD_SWISH aborts Vela 5.2.0 (measured 2026-11-21)"}},
     ),
 )

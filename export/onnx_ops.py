@@ -61,11 +61,13 @@ class Emission:
         """Whether any tensor has 16 bits."""
         return self.quantized is not None and bool(self.quantized.wide_tensors)
 
+    def is_wide(self, tensor: str) -> bool:
+        """Whether a tensor has 16 bits."""
+        return self.quantized is not None and self.quantized.bits(tensor) == WIDE_BITS
+
     def unsigned(self, tensor: str) -> tuple[int, type[np.uint8 | np.uint16]]:
         """What to add to a tensor's integers, and the type that then holds them."""
-        assert self.quantized is not None
-        wide = self.quantized.bits(tensor) == WIDE_BITS
-        return (INT16_ZERO, np.uint16) if wide else (INT8_ZERO, np.uint8)
+        return (INT16_ZERO, np.uint16) if self.is_wide(tensor) else (INT8_ZERO, np.uint8)
 
     def node(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
         """Append a node with one output and return the output's name."""
@@ -138,12 +140,19 @@ Emitter = Callable[[Emission, Op], None]
 def _activated(
     emission: Emission, op: Convolution | Binary, kind: str, inputs: Sequence[str], **attributes: Any
 ) -> None:
-    """The operator's node, and its fused activation as a node behind it."""
+    """The operator's node, and its fused activation as a node behind it.
+
+    In 16 bits both are QDQ operators of their own: the Qualcomm NPU refuses a Relu between a convolution and a
+    QuantizeLinear whose zero point is not its lowest integer. On one grid that is exact: rounding keeps the order.
+    """
     name = emission.real_name(op)
     if op.activation is Activation.NONE:
         emission.result(op, emission.node(kind, inputs, name, **attributes))
         return
     bare = emission.node(kind, inputs, f"{op.name}.before_activation", **attributes)
+    if emission.is_wide(op.name):
+        integers = emission.quantize(bare, op.name, f"{bare}.integers")
+        bare = emission.dequantize(integers, op.name, f"{integers}.dequantized")
     if op.activation is Activation.RELU:
         emission.result(op, emission.node("Relu", [bare], name))
     else:
@@ -231,7 +240,22 @@ def _bounds(emission: Emission, op: Op, low: float, high: float) -> list[str]:
 def _requantize(emission: Emission, op: Op) -> None:
     if emission.quantized is None:
         raise ExportError(f"Requantize '{op.name}' in a float graph; it stands between integers of two widths alone")
-    emission.result(op, emission.values[op.inputs[0]])
+    (source,) = op.inputs
+    value = emission.values[source]
+    params = emission.quantized.activations[source]
+    if source == emission.graph.input.name and params.zero_point == params.lowest:
+        value = _held_apart(emission, op, value)
+    emission.result(op, value)
+
+
+def _held_apart(emission: Emission, op: Op, value: str) -> str:
+    """An image of 16 bits and a Relu, which changes nothing of values that are never negative.
+
+    Without it Qualcomm's HTP (QNN 2.51, its emulator) takes the conversion into the convolution behind it, and pads
+    that with another value than zero: the outermost pixels are wrong by up to 40 bytes.
+    """
+    integers = emission.quantize(value, op.name, f"{op.name}.before_activation.integers")
+    return emission.node("Relu", [emission.dequantize(integers, op.name, f"{integers}.dequantized")], f"{op.name}.real")
 
 
 def _relu6(emission: Emission, op: Op) -> None:

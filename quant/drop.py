@@ -2,8 +2,12 @@
 
 PSNR over RGB bytes, as many border pixels left out as the scale (none at scale 1), by the challenge's protocol. The
 quantized network is computed in exact integer arithmetic (`QuantizedGraph.execute`), in float32: a runtime differs by
-single steps. A data set of other content may lose more than the photographs at hand. So the drop that a budget is held
-against is not the mean over all images but the mean over the half of them that lose most.
+single steps.
+
+A data set of other content may lose more than the photographs at hand: smooth pictures with sharp edges and graphics
+have a high PSNR to begin with, and the same rounding costs them more. The converters in use lose 2.2 times as much on
+Set5 as on the photographs of BSD100 (1.19 to 0.54 dB, litert-torch with ai-edge-quantizer). So the drop that a budget
+is held against is not the mean over all images but the mean over the quarter of them that lose most.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from edgesr.quant.calibration import to_tensor
 from edgesr.quant.photographs import LabelledImage
 from edgesr.quantized import QuantizedGraph
 
+JUDGED_SHARE = 0.25
 LEAST_ERROR = 1e-3
 """In squared bytes: an output equal to its label would have an infinite PSNR and no drop could be told."""
 
@@ -38,8 +43,8 @@ class Drop:
 
     @property
     def judged_db(self) -> float:
-        """Over the half that loses most, at least one image: what a budget is held against."""
-        worst = sorted(self.by_image, reverse=True)[: max(1, (len(self.by_image) + 1) // 2)]
+        """Over the quarter that loses most, at least one image: what a budget is held against."""
+        worst = sorted(self.by_image, reverse=True)[: math.ceil(len(self.by_image) * JUDGED_SHARE)]
         return sum(worst) / len(worst)
 
 

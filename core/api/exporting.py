@@ -14,6 +14,7 @@ from pathlib import Path
 from edgesr.api.proving import check_file
 from edgesr.api.small_copy import marked, provable
 from edgesr.api.staging import REFERENCE_FOLDER, Staging, existing_manifest, staged_export
+from edgesr.api.widths import WidthPlan, width_request
 from edgesr.architecture import SRModel
 from edgesr.artifact import Artifact, IOContract, Manifest
 from edgesr.errors import ExportError, ParityError
@@ -25,6 +26,7 @@ from edgesr.graph import Graph
 from edgesr.graph_file import serialize_graph
 from edgesr.model.reference import save_reference
 from edgesr.model.registry import load_model
+from edgesr.npu_profile import NPU_PROFILES
 from edgesr.ops import Op
 from edgesr.progress import Progress, silent
 from edgesr.quant.images import CalibrationImages, load_calibration_images
@@ -47,7 +49,7 @@ class ExportRequest:
 
     `sizes` are input sizes (H, W): none leaves ONNX files free and writes TFLite files for 128x128; one ONNX file holds
     one size. `io` and `layout` None mean each target's default. `calibration` is a folder of images, None the builtin
-    set.
+    set. `max_drop_db` lets int8 targets have 16-bit activations where the picture would lose more, chosen for `npu`.
     """
 
     targets: tuple[Target, ...]
@@ -59,6 +61,8 @@ class ExportRequest:
     layout: Layout | None = None
     calibration: Path | None = None
     effort: str = RECIPES[0].name
+    max_drop_db: float | None = None
+    npu: str = NPU_PROFILES[0].name
 
     def __post_init__(self) -> None:
         """Refuse an empty request and combinations that a target does not have."""
@@ -78,6 +82,7 @@ class ExportRequest:
                 raise ExportError(f"{target.name} has no {self.layout.value} layout; choose from {choices}")
             if target.format is Format.ONNX and len(self.sizes) > 1:
                 raise ExportError(f"{target.name} holds one size; give one --size, or none to leave it free")
+        width_request(self.max_drop_db, self.npu, self.targets)
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,8 @@ def export(request: ExportRequest, progress: Progress = silent) -> ExportResult:
     """Export a model to every target of the request.
 
     Each file is checked against the float64 PyTorch network before it is put in place. Raises `CheckpointError`,
-    `UnsupportedOpError`, `CalibrationError`, `ImageError`, `ExportError`, and `ParityError` for a file that fails.
+    `UnsupportedOpError`, `CalibrationError`, `ImageError`, `ExportError`, `QualityError` for a budget that cannot be
+    met, and `ParityError` for a file that fails.
     """
     with staged_export(request.out) as staging:
         session = _Session(request, staging, progress)
@@ -121,6 +127,8 @@ class _Session:
             request.calibration, self.model.size_multiple, progress
         )
         self.quantization: Quantization | None = None
+        widths = width_request(request.max_drop_db, request.npu, request.targets)
+        self.widths = WidthPlan(widths, self.images.pieces, request.calibration, progress)
         self.written: list[Artifact] = []
         self.parity: dict[str, ParityReport] = {}
 
@@ -173,7 +181,7 @@ class _Session:
         if self.quantization is None:
             recipe = next(recipe for recipe in RECIPES if recipe.name == self.request.effort)
             self.quantization = quantize(self.graph, self.images.pieces, recipe, self.progress)
-        return self.quantization.network
+        return self.widths.network(target, self.quantization.network)
 
     def _contract(self, target: Target) -> IOContract:
         tflite = target.format is Format.TFLITE
@@ -224,7 +232,7 @@ class _Session:
             "graph": _describe_graph(graph),
         }
         if isinstance(network, QuantizedGraph):
-            facts["quantization"] = self._describe_quantization()
+            facts["quantization"] = self._describe_quantization() | self.widths.facts(target, network)
         return facts
 
     def _describe_quantization(self) -> dict[str, object]:

@@ -1,0 +1,186 @@
+"""Which tensors get 16 bits, so that the picture loses no more than a budget at the least cost.
+
+1. Each tensor alone is rounded to its 8 bits, all else in float: the error e_t that it puts into the output.
+2. Everything that may is given 16 bits. Does that miss the budget, no assignment meets it: `QualityError`.
+3. From 8 bits throughout, the group with the most error removed for each unit of added cost, e_t / (cost with - cost
+   without), is given 16 bits, until the measured drop lies within the budget. Where the order of sensitivities runs out
+   before the budget is met, that is step 2's assignment.
+4. Each choice, the dearest first, is taken back where the budget holds without it.
+
+Greedy, so no better single change is left, but no proof that nothing cheaper exists. The same images give the same
+choice. `drop` says what is measured and why it is conservative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgesr.errors import QualityError
+from edgesr.graph import Graph
+from edgesr.npu_profile import NpuProfile
+from edgesr.progress import Progress, silent
+from edgesr.quant.calibration import Calibration, calibrate
+from edgesr.quant.cost import cost_per_pixel
+from edgesr.quant.drop import Drop, DropMeter
+from edgesr.quant.images import middles, spread
+from edgesr.quant.photographs import LabelledImage, hold_out, labelled
+from edgesr.quant.sensitivity import sensitivities_db
+from edgesr.quant.widths import Group, Widenable, widen, widenable
+from edgesr.quantized import QuantizedGraph
+from edgesr.sixteen_bits import Refusals
+
+SENSITIVITY_IMAGES, SENSITIVITY_SIDE = 8, 64
+JUDGING_IMAGES = 24
+ENOUGH_HELD_OUT = 12
+"""Below that, all images judge: a quarter of fewer is a handful of numbers."""
+STAGE = "choosing widths"
+
+
+@dataclass(frozen=True, eq=False)
+class Assignment:
+    """A network of 8 and 16 bits and what is known of it; `sensitivity_db` is the PSNR to float, by tensor."""
+
+    network: QuantizedGraph
+    groups: tuple[Group, ...]
+    drop: Drop
+    narrow_drop: Drop
+    cost: float
+    narrow_cost: float
+    sensitivity_db: Mapping[str, float]
+    refused: Mapping[str, str]
+
+
+def judging_pairs(photographs: Sequence[np.ndarray], graph: Graph) -> list[LabelledImage]:
+    """What drops are measured on: images held out from learning, at most 24; all where few are held out."""
+    scale = max(1, int(graph.scale))
+    _, held = hold_out(photographs)
+    pairs = labelled(held, scale, graph.size_multiple)
+    if len(pairs) < ENOUGH_HELD_OUT:
+        pairs = labelled(photographs, scale, graph.size_multiple)
+    return spread(pairs, JUDGING_IMAGES) if len(held) >= ENOUGH_HELD_OUT else pairs
+
+
+class WidthChooser:
+    """One 8-bit network with what every choice of widths needs: extremes, sensitivities, a meter of drops."""
+
+    def __init__(
+        self,
+        network: QuantizedGraph,
+        images: Sequence[np.ndarray],
+        photographs: Sequence[np.ndarray],
+        progress: Progress = silent,
+    ) -> None:
+        self.network = network
+        self.progress = progress
+        self.calibration: Calibration = calibrate(network.graph, images, progress)
+        self.images = images
+        self.photographs = photographs
+
+    def all_wide(self, refusals: Refusals) -> tuple[QuantizedGraph, Widenable]:
+        """The network with 16 bits wherever they can be."""
+        possible = widenable(self.network.graph, refusals)
+        return widen(self.network, possible.groups, self.calibration, refusals), possible
+
+    def cheapest(self, max_drop_db: float, npu: NpuProfile, refusals: Refusals) -> Assignment:
+        """The cheapest assignment found within `max_drop_db`; `QualityError` where none is."""
+        return _Search(self, max_drop_db, npu, refusals).result()
+
+    def sensitivities_db(self) -> dict[str, float]:
+        """PSNR to the float output with one tensor alone rounded to its 8 bits, by tensor."""
+        graph = self.network.graph
+        chosen = middles(self.images, SENSITIVITY_IMAGES, SENSITIVITY_SIDE, graph.size_multiple)
+        candidates = {name: self.network.activations[name] for name in graph.specs}
+        return sensitivities_db(graph, chosen, candidates, self.progress)
+
+
+class _Search:
+    """One budget on one NPU in one format."""
+
+    def __init__(self, chooser: WidthChooser, max_drop_db: float, npu: NpuProfile, refusals: Refusals) -> None:
+        self.chooser = chooser
+        self.budget = max_drop_db
+        self.npu = npu
+        self.refusals = refusals
+        pairs = judging_pairs(chooser.photographs, chooser.network.graph)
+        self.meter = DropMeter(chooser.network.graph, pairs)
+        self.possible = widenable(chooser.network.graph, refusals)
+
+    def result(self) -> Assignment:
+        """The assignment."""
+        narrow = self.meter.measure(self.chooser.network)
+        sensitivity = self.chooser.sensitivities_db()
+        chosen: list[Group] = []
+        if narrow.judged_db > self.budget:
+            self._refuse_hopeless(narrow)
+            chosen = self._taken_back(self._added(self._errors(sensitivity)))
+        network = self._widened(chosen)
+        return Assignment(
+            network, tuple(chosen), self.meter.measure(network), narrow, self._cost(network),
+            self._cost(self.chooser.network), sensitivity, self.possible.refused,
+        )  # fmt: skip
+
+    def _refuse_hopeless(self, narrow: Drop) -> None:
+        """Raise `QualityError` where even 16 bits throughout miss the budget."""
+        best = self.meter.measure(self._widened(self.possible.groups))
+        if best.judged_db <= self.budget:
+            return
+        raise QualityError(
+            f"--max-drop {self.budget:g} dB cannot be met: 8 bits lose {narrow.judged_db:.3f} dB, the best reached is "
+            f"{best.judged_db:.3f} dB with 16 bits in all {len(self.possible.groups)} groups of tensors that can have "
+            f"them; what is left comes from 8-bit weights{self._from_refused()}. It would take --max-drop "
+            f"{_rounded_up(best.judged_db):g}, another --effort, more photographs with --calib, or a float16 target"
+        )
+
+    def _from_refused(self) -> str:
+        kept = sorted({why for why in self.possible.refused.values() if why != "the image has 8 bits"})
+        return f" and tensors that keep 8 bits ({'; '.join(kept)})" if kept else ""
+
+    def _errors(self, sensitivity_db: Mapping[str, float]) -> dict[Group, float]:
+        """The error power that each group puts into the output, taken as the sum over its tensors."""
+        return {group: sum(10 ** (-sensitivity_db[name] / 10) for name in group) for group in self.possible.groups}
+
+    def _added(self, errors: Mapping[Group, float]) -> list[Group]:
+        """Groups in the order of error removed for added cost, until the budget holds."""
+        chosen: list[Group] = []
+        left = list(self.possible.groups)
+        while left and self._judged(chosen) > self.budget:
+            self.chooser.progress(STAGE, len(chosen), len(self.possible.groups))
+            before = self._cost(self._widened(chosen))
+            added = {group: max(self._cost(self._widened([*chosen, group])) - before, 1e-9) for group in left}
+            best = max(left, key=lambda group: errors[group] / added[group])
+            chosen.append(best)
+            left.remove(best)
+        return chosen
+
+    def _taken_back(self, chosen: list[Group]) -> list[Group]:
+        """Without the groups that the budget holds without, those that cost most tried first."""
+        whole = self._cost(self._widened(chosen))
+        savings = {group: whole - self._cost(self._widened(_without(chosen, group))) for group in chosen}
+        for done, group in enumerate(sorted(chosen, key=lambda group: savings[group], reverse=True)):
+            self.chooser.progress("taking widths back", done, len(chosen))
+            fewer = _without(chosen, group)
+            if self._judged(fewer) <= self.budget:
+                chosen = fewer
+        self.chooser.progress("taking widths back", len(chosen), len(chosen))
+        return chosen
+
+    def _judged(self, groups: Sequence[Group]) -> float:
+        return self.meter.measure(self._widened(groups)).judged_db
+
+    def _widened(self, groups: Sequence[Group]) -> QuantizedGraph:
+        return widen(self.chooser.network, groups, self.chooser.calibration, self.refusals)
+
+    def _cost(self, network: QuantizedGraph) -> float:
+        return cost_per_pixel(network, self.npu)
+
+
+def _without(groups: Sequence[Group], group: Group) -> list[Group]:
+    return [other for other in groups if other != group]
+
+
+def _rounded_up(drop_db: float) -> float:
+    """To a hundredth of a decibel above: a budget that holds."""
+    return int(drop_db * 100 + 1) / 100
