@@ -77,7 +77,8 @@ def parse_target(ctx: click.Context, param: click.Parameter, names: tuple[str, .
 @output_options
 def export(
     model: str | None, weights: Path | None, targets: tuple[Target, ...], sizes: tuple[tuple[int, int], ...],
-    io: str | None, layout: str | None, calib: Path | None, effort: str, max_drop: float | None, npu: str, out: Path, as_json: bool, quiet: bool,
+    io: str | None, layout: str | None, calib: Path | None, effort: str, max_drop: float | None, npu: str, out: Path,
+    as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Export MODEL, a bundled model (default: spanv2_x4) or a checkpoint, and prove every file.
 

@@ -40,7 +40,7 @@ def run(content: bytes, x: np.ndarray) -> np.ndarray:
 
 
 def emitted(case: Any, precision: Precision, io: IODtype, layout: Layout, size: tuple[int, int] | None = None) -> bytes:
-    network = case.quantized if precision is Precision.INT8 else case.graph
+    network = case.quantized if precision.is_integer else case.graph
     return emit_onnx(network, precision, io, layout, size, {})
 
 
@@ -161,7 +161,7 @@ def test_refusals() -> None:
     )
     for network, precision, message in refused:
         with pytest.raises(ExportError, match=f"^{message}"):
-            emit_onnx(network, precision, UINT8 if precision is Precision.INT8 else FLOAT, Layout.NCHW, None, {})
+            emit_onnx(network, precision, UINT8 if precision.is_integer else FLOAT, Layout.NCHW, None, {})
 
 
 @pytest.mark.parametrize("name", ["image", "output"])

@@ -51,7 +51,7 @@ class Network:
     reference: RememberingRunner
 
     def for_precision(self, precision: Precision) -> Graph | QuantizedGraph:
-        return self.quantized if precision is Precision.INT8 else self.graph
+        return self.quantized if precision.is_integer else self.graph
 
 
 @pytest.fixture(scope="session")
