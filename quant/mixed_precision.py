@@ -2,9 +2,9 @@
 
 1. Each tensor alone is rounded to its 8 bits, all else in float: the error e_t that it puts into the output.
 2. Everything that may is given 16 bits. Does that miss the budget, no assignment meets it: `QualityError`.
-3. From 8 bits throughout, the group with the most error removed for each unit of added cost, e_t / (cost with - cost
-   without), is given 16 bits, until the measured drop lies within the budget. Where the order of sensitivities runs out
-   before the budget is met, that is step 2's assignment.
+3. From 8 bits throughout, the group that removes the most error for each unit of added cost is given 16 bits, until the
+   measured drop lies within the budget. The error of an assignment is the sum of e_t over all tensors that are still
+   rounded to 8 bits somewhere; what lies between operators of 16 bits is not, chosen or not.
 4. Each choice, the dearest first, is taken back where the budget holds without it.
 
 Greedy, so no better single change is left, but no proof that nothing cheaper exists. The same images give the same
@@ -28,8 +28,8 @@ from edgesr.quant.drop import Drop, DropMeter
 from edgesr.quant.images import middles, spread
 from edgesr.quant.photographs import LabelledImage, hold_out, labelled
 from edgesr.quant.sensitivity import sensitivities_db
-from edgesr.quant.widths import Group, Widenable, widen, widenable
-from edgesr.quantized import QuantizedGraph
+from edgesr.quant.widths import Group, Widenable, copy_name, widen, widenable
+from edgesr.quantized import NARROW_BITS, QuantizedGraph
 from edgesr.sixteen_bits import Refusals
 
 SENSITIVITY_IMAGES, SENSITIVITY_SIDE = 8, 64
@@ -115,7 +115,7 @@ class _Search:
         chosen: list[Group] = []
         if narrow.judged_db > self.budget:
             self._refuse_hopeless(narrow)
-            chosen = self._taken_back(self._added(self._errors(sensitivity)))
+            chosen = self._taken_back(self._added(sensitivity))
         network = self._widened(chosen)
         return Assignment(
             network, tuple(chosen), self.meter.measure(network), narrow, self._cost(network),
@@ -138,22 +138,23 @@ class _Search:
         kept = sorted({why for why in self.possible.refused.values() if why != "the image has 8 bits"})
         return f" and tensors that keep 8 bits ({'; '.join(kept)})" if kept else ""
 
-    def _errors(self, sensitivity_db: Mapping[str, float]) -> dict[Group, float]:
-        """The error power that each group puts into the output, taken as the sum over its tensors."""
-        return {group: sum(10 ** (-sensitivity_db[name] / 10) for name in group) for group in self.possible.groups}
-
-    def _added(self, errors: Mapping[Group, float]) -> list[Group]:
+    def _added(self, sensitivity_db: Mapping[str, float]) -> list[Group]:
         """Groups in the order of error removed for added cost, until the budget holds."""
         chosen: list[Group] = []
         left = list(self.possible.groups)
         while left and self._judged(chosen) > self.budget:
             self.chooser.progress(STAGE, len(chosen), len(self.possible.groups))
-            before = self._cost(self._widened(chosen))
-            added = {group: max(self._cost(self._widened([*chosen, group])) - before, 1e-9) for group in left}
-            best = max(left, key=lambda group: errors[group] / added[group])
+            before = self._widened(chosen)
+            rates = {group: self._rate(before, self._widened([*chosen, group]), sensitivity_db) for group in left}
+            best = max(left, key=lambda group: rates[group])
             chosen.append(best)
             left.remove(best)
         return chosen
+
+    def _rate(self, before: QuantizedGraph, after: QuantizedGraph, sensitivity_db: Mapping[str, float]) -> float:
+        """Error removed for each unit of cost added."""
+        removed = _rounding_error(before, sensitivity_db) - _rounding_error(after, sensitivity_db)
+        return removed / max(self._cost(after) - self._cost(before), 1e-9)
 
     def _taken_back(self, chosen: list[Group]) -> list[Group]:
         """Without the groups that the budget holds without, those that cost most tried first."""
@@ -175,6 +176,16 @@ class _Search:
 
     def _cost(self, network: QuantizedGraph) -> float:
         return cost_per_pixel(network, self.npu)
+
+
+def _rounding_error(network: QuantizedGraph, sensitivity_db: Mapping[str, float]) -> float:
+    """The summed error power of all tensors that have 8 bits, or a copy of 8 bits."""
+    narrow = [
+        name for name in sensitivity_db
+        if name in network.activations
+        and (network.bits(name) == NARROW_BITS or copy_name(name, NARROW_BITS) in network.activations)
+    ]  # fmt: skip
+    return sum(10 ** (-sensitivity_db[name] / 10) for name in narrow)
 
 
 def _without(groups: Sequence[Group], group: Group) -> list[Group]:

@@ -91,6 +91,11 @@ def widen(
     return _Widening(network, frozenset(chosen), calibration, refusals).result() if chosen else network
 
 
+def copy_name(name: str, bits: int) -> str:
+    """What the copy of a tensor in another width is called."""
+    return f"{name}.{bits}bit"
+
+
 class _Widening:
     """One widening: which operators compute in 16 bits, and the graph as it is rewritten."""
 
@@ -158,7 +163,7 @@ class _Widening:
         """The tensor, or its copy, that has so many bits."""
         if self.activations[name].bits == bits:
             return name
-        copy = f"{name}.{bits}bit"
+        copy = copy_name(name, bits)
         if copy not in self.activations:
             producer = self.network.graph.producer(name)
             if isinstance(producer, Constant):
