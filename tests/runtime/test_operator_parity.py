@@ -265,7 +265,7 @@ def test_constants_are_operands_and_no_rows(
     target = find_target(f"tflite-{precision.value}")
     assert target is not None
     network = case.quantized if precision.is_integer else case.graph
-    if precision is Precision.INT8:
+    if precision.is_integer:
         network = case.quantize_with_image_edges()
     io = IODtype.INT8 if precision.is_integer else IODtype.FLOAT32
     path = tmp_path / "constants.tflite"
