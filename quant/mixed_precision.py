@@ -54,39 +54,34 @@ class Assignment:
 
 
 def judging_pairs(photographs: Sequence[np.ndarray], graph: Graph) -> list[LabelledImage]:
-    """What drops are measured on: images held out from learning, at most 24; all where few are held out."""
+    """What drops are measured on: images held out from learning, at most 24; all images where few are held out."""
     scale = max(1, int(graph.scale))
     _, held = hold_out(photographs)
     pairs = labelled(held, scale, graph.size_multiple)
-    if len(pairs) < ENOUGH_HELD_OUT:
-        pairs = labelled(photographs, scale, graph.size_multiple)
-    return spread(pairs, JUDGING_IMAGES) if len(held) >= ENOUGH_HELD_OUT else pairs
+    if len(pairs) >= ENOUGH_HELD_OUT:
+        return spread(pairs, JUDGING_IMAGES)
+    return labelled(photographs, scale, graph.size_multiple)
 
 
 class WidthChooser:
-    """One 8-bit network with what every choice of widths needs: extremes, sensitivities, a meter of drops."""
+    """One 8-bit network, the images that calibrate it, and the extremes of its tensors on them."""
 
-    def __init__(
-        self,
-        network: QuantizedGraph,
-        images: Sequence[np.ndarray],
-        photographs: Sequence[np.ndarray],
-        progress: Progress = silent,
-    ) -> None:
+    def __init__(self, network: QuantizedGraph, images: Sequence[np.ndarray], progress: Progress = silent) -> None:
         self.network = network
         self.progress = progress
         self.calibration: Calibration = calibrate(network.graph, images, progress)
         self.images = images
-        self.photographs = photographs
 
     def all_wide(self, refusals: Refusals) -> tuple[QuantizedGraph, Widenable]:
         """The network with 16 bits wherever they can be."""
         possible = widenable(self.network.graph, refusals)
         return widen(self.network, possible.groups, self.calibration, refusals), possible
 
-    def cheapest(self, max_drop_db: float, npu: NpuProfile, refusals: Refusals) -> Assignment:
-        """The cheapest assignment found within `max_drop_db`; `QualityError` where none is."""
-        return _Search(self, max_drop_db, npu, refusals).result()
+    def cheapest(
+        self, max_drop_db: float, npu: NpuProfile, refusals: Refusals, pairs: Sequence[LabelledImage]
+    ) -> Assignment:
+        """The cheapest assignment found that loses at most `max_drop_db` on `pairs`; `QualityError` where none does."""
+        return _Search(self, max_drop_db, npu, refusals, pairs).result()
 
     def sensitivities_db(self) -> dict[str, float]:
         """PSNR to the float output with one tensor alone rounded to its 8 bits, by tensor."""
@@ -99,12 +94,14 @@ class WidthChooser:
 class _Search:
     """One budget on one NPU in one format."""
 
-    def __init__(self, chooser: WidthChooser, max_drop_db: float, npu: NpuProfile, refusals: Refusals) -> None:
+    def __init__(
+        self, chooser: WidthChooser, max_drop_db: float, npu: NpuProfile, refusals: Refusals,
+        pairs: Sequence[LabelledImage],
+    ) -> None:  # fmt: skip
         self.chooser = chooser
         self.budget = max_drop_db
         self.npu = npu
         self.refusals = refusals
-        pairs = judging_pairs(chooser.photographs, chooser.network.graph)
         self.meter = DropMeter(chooser.network.graph, pairs)
         self.possible = widenable(chooser.network.graph, refusals)
 

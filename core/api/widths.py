@@ -11,8 +11,8 @@ import numpy as np
 from edgesr.errors import ExportError
 from edgesr.npu_profile import NPU_PROFILES, NpuProfile, find_npu_profile
 from edgesr.progress import Progress
-from edgesr.quant.mixed_precision import Assignment, WidthChooser
-from edgesr.quant.photographs import load_photographs
+from edgesr.quant.mixed_precision import Assignment, WidthChooser, judging_pairs
+from edgesr.quant.photographs import LabelledImage, load_photographs
 from edgesr.quantized import QuantizedGraph
 from edgesr.target import Format, Precision, Target
 from edgesr.threads import torch_threads
@@ -54,6 +54,7 @@ class WidthPlan:
         self._calibration = calibration
         self._progress = progress
         self._chooser: WidthChooser | None = None
+        self._pairs: list[LabelledImage] | None = None
         self._assignments: dict[Format, Assignment] = {}
         self._refused: dict[Format, Mapping[str, str]] = {}
 
@@ -67,17 +68,22 @@ class WidthPlan:
         if self.request.max_drop_db is None:
             return narrow
         if target.format not in self._assignments:
+            chooser, pairs = self._chooser_of(narrow), self._pairs_of(narrow)
             with torch_threads(1):
-                found = self._chooser_of(narrow).cheapest(self.request.max_drop_db, self.request.npu, refusals)
+                found = chooser.cheapest(self.request.max_drop_db, self.request.npu, refusals, pairs)
             self._assignments[target.format] = found
         return self._assignments[target.format].network
 
     def _chooser_of(self, narrow: QuantizedGraph) -> WidthChooser:
         if self._chooser is None:
-            photographs = load_photographs(self._calibration, self._progress)
             with torch_threads(1):
-                self._chooser = WidthChooser(narrow, self._images, photographs, self._progress)
+                self._chooser = WidthChooser(narrow, self._images, self._progress)
         return self._chooser
+
+    def _pairs_of(self, narrow: QuantizedGraph) -> list[LabelledImage]:
+        if self._pairs is None:
+            self._pairs = judging_pairs(load_photographs(self._calibration, self._progress), narrow.graph)
+        return self._pairs
 
     def facts(self, target: Target, network: QuantizedGraph) -> dict[str, object]:
         """What a manifest records of a target's widths; nothing where all is 8 bits and nobody asked."""
