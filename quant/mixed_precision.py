@@ -128,7 +128,7 @@ class _Search:
             f"--max-drop {self.budget:g} dB cannot be met: 8 bits lose {narrow.judged_db:.3f} dB, the best reached is "
             f"{best.judged_db:.3f} dB with 16 bits in all {len(self.possible.groups)} groups of tensors that can have "
             f"them; what is left comes from 8-bit weights{self._from_refused()}. It would take --max-drop "
-            f"{_rounded_up(best.judged_db):g}, another --effort, more photographs with --calib, or a float16 target"
+            f"{_rounded_up(best.judged_db):g}, another --effort, more photographs with --calib, or an fp16 target"
         )
 
     def _from_refused(self) -> str:

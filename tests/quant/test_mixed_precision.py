@@ -91,7 +91,7 @@ def test_a_budget_that_cannot_be_met_says_what_would_take(chooser: WidthChooser,
         chooser.cheapest(1e-6, GENERIC, NONE, pairs)
     message = str(failure.value)
     assert "\n" not in message and failure.value.exit_code == 3
-    for part in ("--max-drop 1e-06 dB cannot be met", "8 bits lose", "best reached is", "--effort", "float16 target"):
+    for part in ("--max-drop 1e-06 dB cannot be met", "8 bits lose", "best reached is", "--effort", "fp16 target"):
         assert part in message
     relaxed = float(re.search(r"would take --max-drop ([\d.]+)", message)[1])  # type: ignore[index]  # it is there
     assert chooser.cheapest(relaxed, GENERIC, NONE, pairs).drop.judged_db <= relaxed
