@@ -16,6 +16,7 @@ from edgesr.artifact import load_manifest
 from edgesr.graph_file import load_graph
 from edgesr.model.reference import load_reference
 from edgesr.runtime.runners import open_runner
+from edgesr.target import TARGETS
 
 Run = Callable[..., Any]
 EDGESR = Path(sys.executable).parent / "edgesr"
@@ -26,8 +27,6 @@ STOPPED_WHILE_CHECKING = """
 import sys, time
 from edgesr.api import exporting
 from edgesr.cli import main
-from edgesr.target import TARGETS
-from edgesr.target import TARGETS
 
 def check_file(path, file, *rest, **options):
     print("checking", file, flush=True)
