@@ -21,6 +21,8 @@ MANIFEST_VERSION = 1
 IMAGE_LEVELS = 255
 INT8_ZERO = 128
 """What an image or tensor in int8 is smaller by than the same in uint8."""
+INT16_ZERO = 32768
+"""What a tensor in int16 is smaller by than the same in uint16."""
 INPUT_NAME, OUTPUT_NAME = "image", "output"
 """What every file calls the image that goes in and the one that comes out."""
 

@@ -31,6 +31,7 @@ __all__ = [
     "Op",
     "Relu",
     "Relu6",
+    "Requantize",
     "ResizeNearest",
     "ShuffleOrder",
     "Sigmoid",
@@ -220,6 +221,14 @@ class Clip(Unary):
         return inputs[0].clamp(self.low, self.high)
 
 
+class Requantize(Unary):
+    """The same values on another integer grid: the identity in real arithmetic, and in quantized graphs alone."""
+
+    def evaluate(self, *inputs: Tensor) -> Tensor:
+        """The values."""
+        return inputs[0]
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class DepthToSpace(Op):
     """Channels to a block x block patch of positions, in the given order."""
@@ -309,4 +318,5 @@ VOCABULARY: tuple[type[Op], ...] = (
     DepthToSpace,
     ResizeNearest,
     Slice,
+    Requantize,
 )

@@ -6,6 +6,10 @@ Activations are affine and per tensor, weights symmetric and per output channel 
 
 `QuantizedGraph.execute` is the reference: each operator computed exactly on dequantized integers and rounded once,
 half to even. A runtime may differ by one step per operator, where it rounds a multiplier or a half differently.
+
+Activations have 8 bits, or in parts of a graph 16. Every operator reads and writes integers of one width, except
+`Requantize`, which stands where two widths meet; the image has 8 bits at both ends. 16-bit grids are symmetric (zero
+point 0): TFLite demands it, and unsigned 16-bit integers with zero point 32768 are the same grid in ONNX.
 """
 
 from __future__ import annotations
@@ -20,7 +24,10 @@ from torch import Tensor
 
 from edgesr.errors import ExportError
 from edgesr.graph import Graph
-from edgesr.ops import Convolution, Op
+from edgesr.ops import Convolution, Op, Requantize
+
+NARROW_BITS, WIDE_BITS = 8, 16
+"""The widths that activations may have."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,13 @@ class QuantParams:
         lowest = -(1 << (bits - 1))
         return cls(scale, max(lowest, min(-lowest - 1, lowest + round(-low / scale))), bits)
 
+    @classmethod
+    def symmetric(cls, reach: float, bits: int = WIDE_BITS) -> QuantParams:
+        """The map with zero point 0 whose integers span [-reach, reach]."""
+        if not 0 <= reach < float("inf"):
+            raise ValueError(f"reach {reach} is not finite and positive")
+        return cls(as_stored(max(reach / ((1 << (bits - 1)) - 1), 1e-12)), 0, bits)
+
 
 def as_stored(scale: float) -> float:
     """The scale as the float32 number that a file holds."""
@@ -97,7 +111,7 @@ class QuantizedWeight:
 class QuantizedGraph:
     """A graph, the quantization of each of its tensors, and the integer weights of its convolutions.
 
-    Raises `ExportError` when a tensor or a convolution has none.
+    Raises `ExportError` when a tensor or a convolution has none, and where two widths meet without a `Requantize`.
     """
 
     graph: Graph
@@ -110,6 +124,32 @@ class QuantizedGraph:
         missing += [op.name for op in self.graph if isinstance(op, Convolution) and op.name not in self.weights]
         if missing:
             raise ExportError(f"graph '{self.graph.name}': no quantization for {', '.join(missing[:5])}")
+        for name in (self.graph.input.name, self.graph.output):
+            if self.bits(name) != NARROW_BITS:
+                raise ExportError(f"graph '{self.graph.name}': its image '{name}' has {self.bits(name)} bits, not 8")
+        for op in self.graph:
+            self._refuse_mixed(op)
+
+    def _refuse_mixed(self, op: Op) -> None:
+        """One width for all that an operator reads and writes, known and, where it is 16 bits, symmetric."""
+        params = [self.activations[name] for name in (*op.inputs, op.name)]
+        for name, q in zip((*op.inputs, op.name), params, strict=True):
+            if q.bits not in (NARROW_BITS, WIDE_BITS) or (q.bits == WIDE_BITS and q.zero_point != 0):
+                raise ExportError(
+                    f"'{name}' has {q.bits} bits and zero point {q.zero_point}; activations have 8 bits, or 16 around 0"
+                )
+        if len({q.bits for q in params}) > 1 and not isinstance(op, Requantize):
+            widths = ", ".join(f"'{name}' {self.bits(name)}" for name in (*op.inputs, op.name))
+            raise ExportError(f"{type(op).__name__} '{op.name}' mixes widths ({widths} bits) without a Requantize")
+
+    def bits(self, name: str) -> int:
+        """How many bits a tensor's integers have."""
+        return self.activations[name].bits
+
+    @property
+    def wide_tensors(self) -> tuple[str, ...]:
+        """The tensors of 16 bits, in the graph's order."""
+        return tuple(name for name in self.graph.specs if self.bits(name) == WIDE_BITS)
 
     @property
     def input(self) -> QuantParams:

@@ -20,6 +20,12 @@ class Precision(enum.Enum):
     FP32 = "fp32"
     FP16 = "fp16"
     INT8 = "int8"
+    A16W8 = "a16w8"
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether files hold a quantized graph."""
+        return self in (Precision.INT8, Precision.A16W8)
 
 
 class IODtype(enum.Enum):
@@ -63,6 +69,9 @@ class Target:
 _FLOAT = (IODtype.FLOAT32,)
 _TFLITE = (Layout.NHWC,)
 _ONNX = (Layout.NCHW, Layout.NHWC)
+_ONNX_INTEGER = (Layout.NHWC, Layout.NCHW)
+_TFLITE_IMAGE = (IODtype.INT8, IODtype.UINT8, IODtype.FLOAT32)
+_ONNX_IMAGE = (IODtype.UINT8, IODtype.INT8, IODtype.FLOAT32)
 _LITERT = ("litert-xnnpack", "litert-reference")
 _ORT = ("onnxruntime",)
 
@@ -70,14 +79,22 @@ TARGETS: tuple[Target, ...] = (
     Target("tflite-fp32", Format.TFLITE, Precision.FP32, _FLOAT, _TFLITE, _LITERT, "float weights and arithmetic"),
     Target("tflite-fp16", Format.TFLITE, Precision.FP16, _FLOAT, _TFLITE, _LITERT, "half-size weights, float math"),
     Target(
-        "tflite-int8", Format.TFLITE, Precision.INT8, (IODtype.INT8, IODtype.UINT8, IODtype.FLOAT32), _TFLITE, _LITERT,
+        "tflite-int8", Format.TFLITE, Precision.INT8, _TFLITE_IMAGE, _TFLITE, _LITERT,
         "8-bit integers throughout; the bytes of int8 I/O are the image XOR 0x80",
+    ),
+    Target(
+        "tflite-a16w8", Format.TFLITE, Precision.A16W8, _TFLITE_IMAGE, _TFLITE, _LITERT,
+        "8-bit weights, 16-bit activations where LiteRT has kernels, 8-bit image",
     ),
     Target("onnx-fp32", Format.ONNX, Precision.FP32, _FLOAT, _ONNX, _ORT, "float weights and arithmetic"),
     Target("onnx-fp16", Format.ONNX, Precision.FP16, _FLOAT, _ONNX, _ORT, "half weights and arithmetic, float image"),
     Target(
-        "onnx-int8", Format.ONNX, Precision.INT8, (IODtype.UINT8, IODtype.INT8, IODtype.FLOAT32),
-        (Layout.NHWC, Layout.NCHW), _ORT, "8-bit integers as QuantizeLinear/DequantizeLinear pairs (QDQ)",
+        "onnx-int8", Format.ONNX, Precision.INT8, _ONNX_IMAGE, _ONNX_INTEGER, _ORT,
+        "8-bit integers as QuantizeLinear/DequantizeLinear pairs (QDQ)",
+    ),
+    Target(
+        "onnx-a16w8", Format.ONNX, Precision.A16W8, _ONNX_IMAGE, _ONNX_INTEGER, _ORT,
+        "8-bit weights, unsigned 16-bit activations as QDQ (opset 21), 8-bit image",
     ),
 )  # fmt: skip
 

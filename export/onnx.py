@@ -3,7 +3,9 @@
 Height, width and batch are free unless a size is given. FP16 holds half weights and arithmetic between one Cast at each
 edge. INT8 follows onnxruntime's QDQ form: activations unsigned (their zero points are the graph's plus 128; its
 convolutions compute in integers only from unsigned to unsigned, so a signed image is converted at the edges), weights
-signed per channel, biases int32; the integer tensors carry the graph's tensor names.
+signed per channel, biases int32; the integer tensors carry the graph's tensor names. Tensors of 16 bits are unsigned
+with zero point 32768, which QNN takes and QuantizeLinear has from opset 21 on; files without any keep opset 17. A
+Requantize is the DequantizeLinear of one grid and the QuantizeLinear of the other.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from edgesr.graph import Graph
 from edgesr.quantized import QuantizedGraph
 from edgesr.target import IODtype, Layout, Precision
 
-OPSET = 17
+OPSET, OPSET_OF_16_BITS = 17, 21
 TO_NCHW, TO_NHWC = [0, 3, 1, 2], [0, 2, 3, 1]
 ELEMENT_TYPES = {
     IODtype.FLOAT32: TensorProto.FLOAT,
@@ -43,10 +45,8 @@ def emit_onnx(
 
     `contract` is stored as JSON in the file's metadata. Raises `ExportError` when an operator has no ONNX form.
     """
-    if (precision is Precision.INT8) != isinstance(network, QuantizedGraph):
-        raise ExportError(
-            f"ONNX {precision.value} needs a {'quantized' if precision is Precision.INT8 else 'float'} graph"
-        )
+    if precision.is_integer != isinstance(network, QuantizedGraph):
+        raise ExportError(f"ONNX {precision.value} needs a {'quantized' if precision.is_integer else 'float'} graph")
     emission = Emission(network, precision)
     graph = emission.graph
     _refuse_edge_names(graph)
@@ -57,6 +57,7 @@ def emit_onnx(
             raise ExportError(f"{type(op).__name__} '{op.name}' has no ONNX form")
         emitter(emission, op)
     _close(emission, io, layout)
+    opset = helper.make_opsetid("", OPSET_OF_16_BITS if emission.has_wide_tensors else OPSET)
     model = helper.make_model(
         helper.make_graph(
             emission.nodes, graph.name,
@@ -64,8 +65,8 @@ def emit_onnx(
             [_edge(OUTPUT_NAME, io, layout, graph.specs[graph.output].channels, graph.scale, size)],
             emission.initializers,
         ),
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=helper.find_min_ir_version_for([helper.make_opsetid("", OPSET)]),
+        opset_imports=[opset],
+        ir_version=helper.find_min_ir_version_for([opset]),
         producer_name="edgesr",
     )  # fmt: skip
     helper.set_model_props(model, {"edgesr": json.dumps(contract, sort_keys=True)})

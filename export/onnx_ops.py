@@ -10,7 +10,7 @@ import onnx
 import torch
 from onnx import helper, numpy_helper
 
-from edgesr.artifact import INT8_ZERO
+from edgesr.artifact import INT8_ZERO, INT16_ZERO
 from edgesr.errors import ExportError
 from edgesr.graph import Graph
 from edgesr.ops import (
@@ -30,13 +30,14 @@ from edgesr.ops import (
     Op,
     Relu,
     Relu6,
+    Requantize,
     ResizeNearest,
     Sigmoid,
     Slice,
     Sub,
     Tanh,
 )
-from edgesr.quantized import QuantizedGraph, float_graph
+from edgesr.quantized import WIDE_BITS, QuantizedGraph, float_graph
 from edgesr.target import Precision
 
 
@@ -54,6 +55,19 @@ class Emission:
         self.initializers: list[onnx.TensorProto] = []
         self.values: dict[str, str] = {}
         self.integers: dict[str, str] = {}
+
+    @property
+    def has_wide_tensors(self) -> bool:
+        """Whether any tensor has 16 bits."""
+        return self.quantized is not None and bool(self.quantized.wide_tensors)
+
+    def is_wide(self, tensor: str) -> bool:
+        """Whether a tensor has 16 bits."""
+        return self.quantized is not None and self.quantized.bits(tensor) == WIDE_BITS
+
+    def unsigned(self, tensor: str) -> tuple[int, type[np.uint8 | np.uint16]]:
+        """What to add to a tensor's integers, and the type that then holds them."""
+        return (INT16_ZERO, np.uint16) if self.is_wide(tensor) else (INT8_ZERO, np.uint8)
 
     def node(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
         """Append a node with one output and return the output's name."""
@@ -110,7 +124,7 @@ class Emission:
         assert self.quantized is not None
         params = self.quantized.activations[tensor]
         scale, zero_point = f"{tensor}.scale", f"{tensor}.{'signed_' if signed else ''}zero_point"
-        offset, dtype = (0, np.int8) if signed else (INT8_ZERO, np.uint8)
+        offset, dtype = (0, np.int8) if signed else self.unsigned(tensor)
         for name, value in (
             (scale, np.array(params.scale, np.float32)),
             (zero_point, np.array(params.zero_point + offset, dtype)),
@@ -126,12 +140,19 @@ Emitter = Callable[[Emission, Op], None]
 def _activated(
     emission: Emission, op: Convolution | Binary, kind: str, inputs: Sequence[str], **attributes: Any
 ) -> None:
-    """The operator's node, and its fused activation as a node behind it."""
+    """The operator's node, and its fused activation as a node behind it.
+
+    In 16 bits both are QDQ operators of their own: the Qualcomm NPU refuses a Relu between a convolution and a
+    QuantizeLinear whose zero point is not its lowest integer. On one grid that is exact: rounding keeps the order.
+    """
     name = emission.real_name(op)
     if op.activation is Activation.NONE:
         emission.result(op, emission.node(kind, inputs, name, **attributes))
         return
     bare = emission.node(kind, inputs, f"{op.name}.before_activation", **attributes)
+    if emission.is_wide(op.name):
+        integers = emission.quantize(bare, op.name, f"{bare}.integers")
+        bare = emission.dequantize(integers, op.name, f"{integers}.dequantized")
     if op.activation is Activation.RELU:
         emission.result(op, emission.node("Relu", [bare], name))
     else:
@@ -187,8 +208,9 @@ def _constant(emission: Emission, op: Op) -> None:
     if emission.quantized is None:
         emission.values[op.name] = emission.parameter(op.name, value)
         return
-    integers = emission.quantized.activations[op.name].quantize(value).numpy() + INT8_ZERO
-    emission.initializer(op.name, integers.astype(np.uint8))
+    offset, dtype = emission.unsigned(op.name)
+    integers = emission.quantized.activations[op.name].quantize(value).numpy() + offset
+    emission.initializer(op.name, integers.astype(dtype))
     emission.values[op.name] = emission.dequantize(op.name, op.name)
 
 
@@ -213,6 +235,27 @@ def _bounds(emission: Emission, op: Op, low: float, high: float) -> list[str]:
         emission.parameter(f"{op.name}.low", torch.tensor(low, dtype=torch.float64)),
         emission.parameter(f"{op.name}.high", torch.tensor(high, dtype=torch.float64)),
     ]
+
+
+def _requantize(emission: Emission, op: Op) -> None:
+    if emission.quantized is None:
+        raise ExportError(f"Requantize '{op.name}' in a float graph; it stands between integers of two widths alone")
+    (source,) = op.inputs
+    value = emission.values[source]
+    params = emission.quantized.activations[source]
+    if source == emission.graph.input.name and params.zero_point == params.lowest:
+        value = _held_apart(emission, op, value)
+    emission.result(op, value)
+
+
+def _held_apart(emission: Emission, op: Op, value: str) -> str:
+    """An image of 16 bits and a Relu, which changes nothing of values that are never negative.
+
+    Without it Qualcomm's HTP (QNN 2.51, its emulator) takes the conversion into the convolution behind it, and pads
+    that with another value than zero: the outermost pixels are wrong by up to 40 bytes.
+    """
+    integers = emission.quantize(value, op.name, f"{op.name}.before_activation.integers")
+    return emission.node("Relu", [emission.dequantize(integers, op.name, f"{integers}.dequantized")], f"{op.name}.real")
 
 
 def _relu6(emission: Emission, op: Op) -> None:
@@ -269,4 +312,5 @@ EMITTERS: dict[type[Op], Emitter] = {
     DepthToSpace: _depth_to_space,
     ResizeNearest: _resize_nearest,
     Slice: _slice,
+    Requantize: _requantize,
 }

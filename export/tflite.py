@@ -1,9 +1,10 @@
 """A graph as a TFLite file: NHWC, native DEPTH_TO_SPACE, one subgraph and signature for each size.
 
 Float graphs store weights as float32, or as float16 with a DEQUANTIZE in front of each reader. Quantized graphs hold
-int8 throughout; with uint8 or float32 I/O one QUANTIZE stands at the input and one QUANTIZE or DEQUANTIZE at the
-output. Shapes are static and the file resizes (`resize_tensor_input`), unless an operator stores a size. Tensors are
-named like the graph's, so that a runtime's tensors can be compared with the graph's one by one.
+int8 throughout, or int16 with int64 biases in their parts of 16 bits; with uint8 or float32 I/O one QUANTIZE stands at
+the input and one QUANTIZE or DEQUANTIZE at the output. Shapes are static and the file resizes (`resize_tensor_input`),
+unless an operator stores a size. Tensors are named like the graph's, so that a runtime's tensors can be compared with
+the graph's one by one.
 """
 
 from __future__ import annotations
@@ -38,10 +39,8 @@ def emit_tflite(
 
     `contract` is stored as JSON in the file's metadata. Raises `ExportError` when an operator has no TFLite form.
     """
-    if (precision is Precision.INT8) != isinstance(network, QuantizedGraph):
-        raise ExportError(
-            f"TFLite {precision.value} needs a {'quantized' if precision is Precision.INT8 else 'float'} graph"
-        )
+    if precision.is_integer != isinstance(network, QuantizedGraph):
+        raise ExportError(f"TFLite {precision.value} needs a {'quantized' if precision.is_integer else 'float'} graph")
     builder = ModelBuilder("edgesr")
     for index, size in enumerate(sizes):
         inputs, outputs = _emit_subgraph(builder, network, precision, io, size)
@@ -65,14 +64,14 @@ def _emit_subgraph(
     subgraph = builder.subgraph(f"{size[0]}x{size[1]}")
     emission = Emission(subgraph, network, precision, size)
     image = emission.activation(graph.input.name)
-    inputs = _edge_input(emission, image, graph, io) if precision is Precision.INT8 else image
+    inputs = _edge_input(emission, image, graph, io) if precision.is_integer else image
     for op in graph:
         emitter = EMITTERS.get(type(op))
         if emitter is None:
             raise ExportError(f"{type(op).__name__} '{op.name}' has no TFLite form; use an ONNX target")
         emitter(emission, op)
     result = emission.index[graph.output]
-    outputs = _edge_output(emission, result, graph, io) if precision is Precision.INT8 else result
+    outputs = _edge_output(emission, result, graph, io) if precision.is_integer else result
     subgraph.finish([inputs], [outputs])
     return inputs, outputs
 

@@ -18,7 +18,9 @@ FILE_IDENTIFIER = b"TFL3"
 TENSOR_TYPES: Mapping[str, int] = {
     "float32": schema.TensorType.FLOAT32,
     "float16": schema.TensorType.FLOAT16,
+    "int64": schema.TensorType.INT64,
     "int32": schema.TensorType.INT32,
+    "int16": schema.TensorType.INT16,
     "int8": schema.TensorType.INT8,
     "uint8": schema.TensorType.UINT8,
 }

@@ -29,6 +29,7 @@ from edgesr.ops import (
     Op,
     Relu,
     Relu6,
+    Requantize,
     ResizeNearest,
     ShuffleOrder,
     Sigmoid,
@@ -36,10 +37,16 @@ from edgesr.ops import (
     Sub,
     Tanh,
 )
-from edgesr.quantized import IMAGE_GRID, QuantizedGraph, QuantParams, float_graph
-from edgesr.target import IODtype, Precision
+from edgesr.quantized import IMAGE_GRID, WIDE_BITS, QuantizedGraph, QuantParams, float_graph
+from edgesr.sixteen_bits import FORMAT_REFUSALS
+from edgesr.target import Format, IODtype, Precision
 
 Builtin, Options = schema.BuiltinOperator, schema.BuiltinOptions
+
+ONLY_8_BITS = -1
+"""In place of an operator's version for int16: LiteRT has no such kernel, or not on the graph's grids."""
+Versions = tuple[int, int, int]
+"""An operator's version for float, int8 and int16 activations."""
 
 SIGMOID_GRID = QuantParams(1 / 256, -128)
 """What LOGISTIC's int8 kernels write; the reference kernels refuse to load any other."""
@@ -66,22 +73,34 @@ class Emission:
 
     def activation(self, name: str) -> int:
         """A new tensor for a graph tensor, under its name."""
-        self.index[name] = self.subgraph.tensor(name, self.shapes[name], self.dtype, self.quantization(name))
+        self.index[name] = self.subgraph.tensor(name, self.shapes[name], self.dtype(name), self.quantization(name))
         return self.index[name]
 
     def scratch(self, name: str, like: str, shape: Sequence[int] | None = None) -> int:
         """A new tensor that is no tensor of the graph, quantized like one that is."""
-        return self.subgraph.tensor(name, shape or self.shapes[like], self.dtype, self.quantization(like))
+        return self.subgraph.tensor(name, shape or self.shapes[like], self.dtype(like), self.quantization(like))
 
     def image_tensor(self, like: str, io: IODtype) -> int:
         """An image at the edge of an INT8 graph, in the type that the user asked for."""
         grid = None if io is IODtype.FLOAT32 else Quantization((IMAGE_GRID.scale,), (0,))
         return self.subgraph.tensor(f"{like}.{io.value}", self.shapes[like], io.value, grid)
 
-    @property
-    def dtype(self) -> str:
-        """The type of activations."""
-        return "int8" if self.quantized else "float32"
+    def dtype(self, name: str) -> str:
+        """The type of a graph tensor."""
+        return f"int{self.quantized.bits(name)}" if self.quantized else "float32"
+
+    def is_wide(self, name: str) -> bool:
+        """Whether a graph tensor has 16 bits."""
+        return self.quantized is not None and self.quantized.bits(name) == WIDE_BITS
+
+    def version(self, versions: Versions, op: Op) -> int:
+        """The version for an operator's activations; raises `ExportError` where there is no int16 kernel."""
+        if not self.is_wide(op.name):
+            return versions[bool(self.quantized)]
+        if versions[2] == ONLY_8_BITS:
+            why = FORMAT_REFUSALS[Format.TFLITE][type(op)]
+            raise ExportError(f"{type(op).__name__} '{op.name}' has 16-bit activations: {why}; requantize before it")
+        return versions[2]
 
     def quantization(self, name: str) -> Quantization | None:
         """How a graph tensor is quantized."""
@@ -109,11 +128,11 @@ class Emission:
             for name in op.inputs:
                 self.require_grid(op, self.quantized.activations[name], f"moves the integers of '{name}' unchanged")
 
-    def add(self, builtin: int, version: tuple[int, int], op: Op, options: object | None, options_type: int) -> None:
-        """An operator with the graph operator's own inputs and output; `version` is (float, int8)."""
-        inputs = self.inputs(op)
+    def add(self, builtin: int, versions: Versions, op: Op, options: object | None, options_type: int) -> None:
+        """An operator with the graph operator's own inputs and output."""
+        version, inputs = self.version(versions, op), self.inputs(op)
         outputs = [self.activation(op.name)]
-        self.subgraph.operator(builtin, version[bool(self.quantized)], inputs, outputs, options, options_type)
+        self.subgraph.operator(builtin, version, inputs, outputs, options, options_type)
 
     def weight(self, name: str, value: torch.Tensor) -> int:
         """A float constant, stored as float16 behind a DEQUANTIZE where the precision says so."""
@@ -169,7 +188,8 @@ def _convolution(emission: Emission, op: Op) -> None:
     options.strideH, options.strideW = op.stride
     options.dilationHFactor, options.dilationWFactor = op.dilation
     options.fusedActivationFunction = FUSED_ACTIVATIONS[op.activation]
-    emission.subgraph.operator(code, 3 if emission.quantized else 1, inputs, outputs, options, kind)
+    version = emission.version((1, 3, 5) if isinstance(op, DepthwiseConv2d) else (1, 3, 4), op)
+    emission.subgraph.operator(code, version, inputs, outputs, options, kind)
 
 
 def _padded(emission: Emission, op: Convolution) -> int:
@@ -181,10 +201,9 @@ def _padded(emission: Emission, op: Convolution) -> int:
     amounts = emission.subgraph.constant(
         f"{name}.amounts", np.array([[0, 0], [top, top], [left, left], [0, 0]], np.int32)
     )
-    version = 2 if emission.quantized else 1
     emission.subgraph.operator(
         Builtin.PAD,
-        version,
+        emission.version((1, 2, 3), op),
         [emission.index[op.inputs[0]], amounts],
         [padded],
         schema.PadOptionsT(),
@@ -209,15 +228,18 @@ def _weight_and_bias(emission: Emission, op: Convolution) -> tuple[int, int]:
         Quantization(scales, zeros, 3 if depthwise else 0),
     )
     bias_scales = tuple(scale * input_scale for scale in scales)
-    return weight, emission.subgraph.constant(f"{op.name}.bias", w.bias.numpy(), Quantization(bias_scales, zeros))
+    integers = w.bias.numpy().astype(np.int64 if emission.is_wide(op.name) else np.int32)
+    return weight, emission.subgraph.constant(f"{op.name}.bias", integers, Quantization(bias_scales, zeros))
 
 
-def _binary(builtin: int, options_type: int, make: Callable[[], object]) -> Emitter:
+def _binary(builtin: int, options_type: int, make: Callable[[], object], wide_version: int) -> Emitter:
     def emit(emission: Emission, op: Op) -> None:
         assert isinstance(op, Binary)
         options = make()
         options.fusedActivationFunction = FUSED_ACTIVATIONS[op.activation]  # type: ignore[attr-defined]  # generated class
-        emission.add(builtin, (1, 2), op, options, options_type)
+        if emission.is_wide(op.name) and isinstance(op, (Add, Sub)):
+            options.potScaleInt16 = False  # type: ignore[attr-defined]  # true, its default, allows powers of two alone
+        emission.add(builtin, (1, 2, wide_version), op, options, options_type)
 
     return emit
 
@@ -228,7 +250,8 @@ def _constant(emission: Emission, op: Op) -> None:
     if emission.quantized is None:
         emission.index[op.name] = emission.weight(op.name, value)
         return
-    integers = emission.quantized.activations[op.name].quantize(value).to(torch.int8)
+    integers = emission.quantized.activations[op.name].quantize(value)
+    integers = integers.to(torch.int16 if emission.is_wide(op.name) else torch.int8)
     emission.index[op.name] = emission.subgraph.constant(op.name, integers.numpy(), emission.quantization(op.name))
 
 
@@ -236,12 +259,12 @@ def _concat(emission: Emission, op: Op) -> None:
     emission.require_shared_grid(op)
     options = schema.ConcatenationOptionsT()
     options.axis = 3
-    emission.add(Builtin.CONCATENATION, (1, 2), op, options, Options.ConcatenationOptions)
+    emission.add(Builtin.CONCATENATION, (1, 2, 3), op, options, Options.ConcatenationOptions)
 
 
-def _plain(builtin: int, version: tuple[int, int]) -> Emitter:
+def _plain(builtin: int, versions: Versions) -> Emitter:
     def emit(emission: Emission, op: Op) -> None:
-        emission.add(builtin, version, op, None, Options.NONE)
+        emission.add(builtin, versions, op, None, Options.NONE)
 
     return emit
 
@@ -250,12 +273,13 @@ def _leaky_relu(emission: Emission, op: Op) -> None:
     assert isinstance(op, LeakyRelu)
     options = schema.LeakyReluOptionsT()
     options.alpha = op.slope
-    emission.add(Builtin.LEAKY_RELU, (1, 2), op, options, Options.LeakyReluOptions)
+    emission.add(Builtin.LEAKY_RELU, (1, 2, 2), op, options, Options.LeakyReluOptions)
 
 
 def _sigmoid(emission: Emission, op: Op) -> None:
-    emission.require_grid(op, SIGMOID_GRID, "computes it on one grid alone")
-    emission.add(Builtin.LOGISTIC, (1, 2), op, None, Options.NONE)
+    if not emission.is_wide(op.name):
+        emission.require_grid(op, SIGMOID_GRID, "computes it on one grid alone")
+    emission.add(Builtin.LOGISTIC, (1, 2, ONLY_8_BITS), op, None, Options.NONE)
 
 
 def _clip(emission: Emission, op: Op) -> None:
@@ -284,8 +308,8 @@ def _depth_to_space(emission: Emission, op: Op) -> None:
     emission.require_shared_grid(op)
     options = schema.DepthToSpaceOptionsT()
     options.blockSize = op.block
-    version = (1, 1)  # int8 is version 2 on paper, but the reference kernels are registered under 1 only, and run int8
-    emission.add(Builtin.DEPTH_TO_SPACE, version, op, options, Options.DepthToSpaceOptions)
+    versions = (1, 1, ONLY_8_BITS)  # int8: 2 on paper, but the reference kernels know 1 only, and run int8 under it
+    emission.add(Builtin.DEPTH_TO_SPACE, versions, op, options, Options.DepthToSpaceOptions)
 
 
 def _resize_nearest(emission: Emission, op: Op) -> None:
@@ -293,9 +317,8 @@ def _resize_nearest(emission: Emission, op: Op) -> None:
     _, height, width, _ = emission.shapes[op.name]
     size = emission.subgraph.constant(f"{op.name}.size", np.array([height, width], np.int32))
     inputs, outputs = [emission.index[op.inputs[0]], size], [emission.activation(op.name)]
-    version = 2 if emission.quantized else 1
     emission.subgraph.operator(
-        Builtin.RESIZE_NEAREST_NEIGHBOR, version, inputs, outputs,
+        Builtin.RESIZE_NEAREST_NEIGHBOR, emission.version((1, 2, 4), op), inputs, outputs,
         schema.ResizeNearestNeighborOptionsT(), Options.ResizeNearestNeighborOptions,
     )  # fmt: skip
 
@@ -309,26 +332,33 @@ def _slice(emission: Emission, op: Op) -> None:
     options = schema.StridedSliceOptionsT()
     options.beginMask = options.endMask = 0b0111  # bit i: axis i is taken whole
     inputs, outputs = [emission.index[op.inputs[0]], *constants], [emission.activation(op.name)]
-    version = 2 if emission.quantized else 1
+    version = emission.version((1, 2, 4), op)
     emission.subgraph.operator(Builtin.STRIDED_SLICE, version, inputs, outputs, options, Options.StridedSliceOptions)
+
+
+def _requantize(emission: Emission, op: Op) -> None:
+    if emission.quantized is None:
+        raise ExportError(f"Requantize '{op.name}' in a float graph; it stands between integers of two widths alone")
+    emission.add(Builtin.QUANTIZE, (1, 2, 2), op, schema.QuantizeOptionsT(), Options.QuantizeOptions)
 
 
 EMITTERS: dict[type[Op], Emitter] = {
     Conv2d: _convolution,
     DepthwiseConv2d: _convolution,
-    Add: _binary(Builtin.ADD, Options.AddOptions, schema.AddOptionsT),
-    Sub: _binary(Builtin.SUB, Options.SubOptions, schema.SubOptionsT),
-    Mul: _binary(Builtin.MUL, Options.MulOptions, schema.MulOptionsT),
+    Add: _binary(Builtin.ADD, Options.AddOptions, schema.AddOptionsT, 3),
+    Sub: _binary(Builtin.SUB, Options.SubOptions, schema.SubOptionsT, 5),
+    Mul: _binary(Builtin.MUL, Options.MulOptions, schema.MulOptionsT, 4),
     Concat: _concat,
     Constant: _constant,
-    Relu: _plain(Builtin.RELU, (1, 2)),
-    Relu6: _plain(Builtin.RELU6, (1, 2)),
+    Relu: _plain(Builtin.RELU, (1, 2, 3)),
+    Relu6: _plain(Builtin.RELU6, (1, 2, 3)),
     LeakyRelu: _leaky_relu,
     Sigmoid: _sigmoid,
-    Tanh: _plain(Builtin.TANH, (1, 2)),
-    HardSwish: _plain(Builtin.HARD_SWISH, (1, 1)),
+    Tanh: _plain(Builtin.TANH, (1, 2, ONLY_8_BITS)),
+    HardSwish: _plain(Builtin.HARD_SWISH, (1, 1, ONLY_8_BITS)),
     Clip: _clip,
     DepthToSpace: _depth_to_space,
     ResizeNearest: _resize_nearest,
     Slice: _slice,
+    Requantize: _requantize,
 }

@@ -20,7 +20,7 @@ import numpy as np
 from edgesr.graph import Graph
 from edgesr.ops import Constant
 from edgesr.quantized import QuantizedGraph, float_graph
-from edgesr.runtime.tolerance import FLOAT_TOLERANCES, INTEGER_TOLERANCE
+from edgesr.runtime.tolerance import FLOAT_TOLERANCES, INTEGER_TOLERANCES
 from edgesr.target import Precision
 
 IMAGE = "Image"
@@ -69,14 +69,21 @@ def compare_runs(network: Graph | QuantizedGraph, precision: Precision, traces: 
 
 
 def _row(network: Graph | QuantizedGraph, precision: Precision, first: Trace, second: Trace) -> DivergenceRow:
-    integers = isinstance(network, QuantizedGraph)
-    limit = INTEGER_TOLERANCE.max_lsb if integers else FLOAT_TOLERANCES[precision].max_abs
     compared = list(_differences(network, first.tensors, second.tensors))
     differing = [found for found in compared if found.differing_share > 0]
     at_all = differing[0] if differing else None
-    beyond = next((found for found in differing if not found.largest <= limit), None)
+    beyond = next(
+        (found for found in differing if not found.largest <= _limit(network, precision, found.operator)), None
+    )
     names = (first.file, first.runner, second.file, second.runner)
-    return DivergenceRow(*names, integers, len(compared), at_all, beyond)
+    return DivergenceRow(*names, isinstance(network, QuantizedGraph), len(compared), at_all, beyond)
+
+
+def _limit(network: Graph | QuantizedGraph, precision: Precision, tensor: str) -> float:
+    """What one operator may differ by: steps of its width, or a share of the tensor's largest value."""
+    if isinstance(network, QuantizedGraph):
+        return INTEGER_TOLERANCES[network.activations[tensor].bits].max_lsb
+    return FLOAT_TOLERANCES[precision].max_abs
 
 
 def _differences(

@@ -25,7 +25,7 @@ from edgesr.runtime.cases import ParityCase
 from edgesr.runtime.drift import describe_drift
 from edgesr.runtime.runner import TracingRunner
 from edgesr.runtime.span import Span, measure_span
-from edgesr.runtime.tolerance import FLOAT_TOLERANCES, INTEGER_TOLERANCE
+from edgesr.runtime.tolerance import FLOAT_TOLERANCES, INTEGER_TOLERANCES
 from edgesr.runtime.torch_runner import GraphRunner, to_nchw, to_nhwc
 from edgesr.target import Precision
 
@@ -202,10 +202,11 @@ class _Comparison:
 
 
 def _integer_excess(found: np.ndarray, expected: np.ndarray, exact: np.ndarray, params: QuantParams) -> str | None:
-    steps, limit = float(np.abs(found - expected).max()), INTEGER_TOLERANCE.max_lsb
+    tolerance = INTEGER_TOLERANCES[params.bits]
+    steps, limit = float(np.abs(found - expected).max()), tolerance.max_lsb
     if not steps <= limit:
         return f"{steps:g} LSB from exact integer arithmetic, limit {limit}"
-    return describe_drift(found, expected, exact / params.scale + params.zero_point, params.zero_point)
+    return describe_drift(found, expected, exact / params.scale + params.zero_point, params.zero_point, tolerance)
 
 
 def norm(x: np.ndarray) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from edgesr.artifact import INPUT_NAME, INT8_ZERO, OUTPUT_NAME, IOContract
+from edgesr.artifact import INPUT_NAME, INT8_ZERO, INT16_ZERO, OUTPUT_NAME, IOContract
 from edgesr.errors import ArtifactError, first_line
 from edgesr.target import Layout
 
@@ -99,4 +99,6 @@ def with_all_outputs(content: bytes) -> tuple[bytes, list[str]]:
 def _as_graph_tensor(value: np.ndarray, layout: Layout) -> np.ndarray:
     """A value of the file as (N, H, W, C), unsigned integers as the signed ones of the graph."""
     nhwc = value.transpose(0, 2, 3, 1) if layout is Layout.NCHW else value
+    if value.dtype == np.uint16:
+        return (nhwc.astype(np.int32) - INT16_ZERO).astype(np.int16)
     return (nhwc.astype(np.int16) - INT8_ZERO).astype(np.int8) if value.dtype == np.uint8 else nhwc

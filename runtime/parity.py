@@ -34,7 +34,12 @@ from edgesr.runtime.torch_runner import GraphRunner, IntegerRunner, TorchRunner
 from edgesr.target import Precision
 
 PSNR_CEILING_DB = 200.0
-STORED_WEIGHTS = {Precision.FP32: torch.float32, Precision.FP16: torch.float16, Precision.INT8: torch.float32}
+STORED_WEIGHTS = {
+    Precision.FP32: torch.float32,
+    Precision.FP16: torch.float16,
+    Precision.INT8: torch.float32,
+    Precision.A16W8: torch.float32,
+}
 
 
 @dataclass(frozen=True)

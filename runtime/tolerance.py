@@ -92,3 +92,14 @@ INTEGER_TOLERANCE = IntegerTolerance(
     max_lsb=1, psnr_loss_db=0.5, max_gain_error=0.005, max_shift_lsb=0.125, stray_share=0.01
 )
 """Gain: kernels multiply by numbers of 8 bits or more, two of them in a row at most: 2 * 2^-9 of the value."""
+
+WIDE_TOLERANCE = replace(INTEGER_TOLERANCE, max_lsb=3, max_gain_error=2**-14)
+"""For 16-bit outputs.
+
+Gain: kernels with 64-bit sums multiply by numbers of 16 bits, rounded, two of them in a row at most: 2 * 2^-16 of the
+value, and as much again. Steps: at full scale, 2^15, each of these is off by half a step, the rounding between them and
+at the end by half a step each: 2, and 1 to spare.
+"""
+
+INTEGER_TOLERANCES: Mapping[int, IntegerTolerance] = {8: INTEGER_TOLERANCE, 16: WIDE_TOLERANCE}
+"""By the bits of an operator's output."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from edgesr.api.proving import check_file
 from edgesr.api.small_copy import marked, provable
 from edgesr.api.staging import REFERENCE_FOLDER, Staging, existing_manifest, staged_export
+from edgesr.api.widths import WidthPlan, width_request
 from edgesr.architecture import SRModel
 from edgesr.artifact import Artifact, IOContract, Manifest
 from edgesr.errors import ExportError, ParityError
@@ -26,6 +27,7 @@ from edgesr.graph import Graph
 from edgesr.graph_file import serialize_graph
 from edgesr.model.reference import save_reference
 from edgesr.model.registry import load_model
+from edgesr.npu_profile import NPU_PROFILES
 from edgesr.ops import Op
 from edgesr.progress import Progress, silent
 from edgesr.quant.images import CalibrationImages, load_calibration_images
@@ -35,7 +37,7 @@ from edgesr.quant.recipe import RECIPES
 from edgesr.quantized import QuantizedGraph, float_graph
 from edgesr.runtime.parity import ParityReport
 from edgesr.runtime.torch_runner import RememberingRunner, TorchRunner
-from edgesr.target import Format, IODtype, Layout, Precision, Target
+from edgesr.target import Format, IODtype, Layout, Target
 
 DEFAULT_TFLITE_SIZE = (128, 128)
 """TFLite files always name a size; they run at others after a resize."""
@@ -52,7 +54,7 @@ class ExportRequest:
 
     `sizes` are input sizes (H, W): none leaves ONNX files free and writes TFLite files for 128x128; one ONNX file holds
     one size. `io` and `layout` None mean each target's default. `calibration` is a folder of images, None the builtin
-    set.
+    set. `max_drop_db` lets int8 targets have 16-bit activations where the picture would lose more, chosen for `npu`.
     """
 
     targets: tuple[Target, ...]
@@ -64,6 +66,8 @@ class ExportRequest:
     layout: Layout | None = None
     calibration: Path | None = None
     effort: str = RECIPES[0].name
+    max_drop_db: float | None = None
+    npu: str = NPU_PROFILES[0].name
 
     def __post_init__(self) -> None:
         """Refuse an empty request and combinations that a target does not have."""
@@ -83,6 +87,7 @@ class ExportRequest:
                 raise ExportError(f"{target.name} has no {self.layout.value} layout; choose from {choices}")
             if target.format is Format.ONNX and len(self.sizes) > 1:
                 raise ExportError(f"{target.name} holds one size; give one --size, or none to leave it free")
+        width_request(self.max_drop_db, self.npu, self.targets)
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,8 @@ def export(request: ExportRequest, progress: Progress = silent) -> ExportResult:
     """Export a model to every target of the request.
 
     Each file is checked against the float64 PyTorch network before it is put in place. Raises `CheckpointError`,
-    `UnsupportedOpError`, `CalibrationError`, `ImageError`, `ExportError`, and `ParityError` for a file that fails.
+    `UnsupportedOpError`, `CalibrationError`, `ImageError`, `ExportError`, `QualityError` for a budget that cannot be
+    met, and `ParityError` for a file that fails.
     """
     with staged_export(request.out) as staging:
         session = _Session(request, staging, progress)
@@ -127,6 +133,8 @@ class _Session:
             request.calibration, self.model.size_multiple, progress
         )
         self.quantization: Quantization | None = None
+        widths = width_request(request.max_drop_db, request.npu, request.targets)
+        self.widths = WidthPlan(widths, self.images.pieces, request.calibration, progress)
         self.written: list[Artifact] = []
         self.parity: dict[str, ParityReport] = {}
 
@@ -169,7 +177,7 @@ class _Session:
         return marked(report) if on_copy else report, on_copy
 
     def _network(self, target: Target) -> Graph | QuantizedGraph:
-        if target.precision is not Precision.INT8:
+        if not target.precision.is_integer:
             return self.graph
         if self.model.value_range != 1:
             raise ExportError(
@@ -183,7 +191,7 @@ class _Session:
             self.quantization = quantize(
                 self.graph, self.images.pieces, recipe, self.progress, photographs=photographs, saved=saved
             )
-        return self.quantization.network
+        return self.widths.network(target, self.quantization.network)
 
     def _contract(self, target: Target) -> IOContract:
         tflite = target.format is Format.TFLITE
@@ -234,7 +242,7 @@ class _Session:
             "graph": _describe_graph(graph),
         }
         if isinstance(network, QuantizedGraph):
-            facts["quantization"] = self._describe_quantization()
+            facts["quantization"] = self._describe_quantization() | self.widths.facts(target, network)
         return facts
 
     def _describe_quantization(self) -> dict[str, object]:

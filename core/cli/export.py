@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgesr.cli.console import Size, output_options, print_json, print_table, progress_bar
-from edgesr.target import TARGETS, IODtype, Layout, Target, find_target, near_targets
+from edgesr.target import TARGETS, IODtype, Layout, Precision, Target, find_target, near_targets
 
 if TYPE_CHECKING:
     from edgesr.api.exporting import ExportResult
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 EFFORTS = ("fast", "balanced", "best")
 """The recipes of edgesr.quant.recipe, named here because importing that takes seconds; a test compares the two."""
+NPUS = ("generic", "qualcomm-htp", "ethos-u85")
+"""The profiles of edgesr.npu_profile, named here for the same reason."""
 WEIGHTS_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors")
 
 
@@ -63,11 +65,20 @@ def parse_target(ctx: click.Context, param: click.Parameter, names: tuple[str, .
 )
 @click.option("--calib", type=click.Path(path_type=Path), help="A folder of natural images for INT8 ranges.")
 @click.option("--effort", type=click.Choice(EFFORTS), default=EFFORTS[0], show_default=True, help="INT8 recipe.")
+@click.option(
+    "--max-drop",
+    "max_drop",
+    type=float,
+    metavar="DB",
+    help="Give int8 targets 16-bit activations where the picture would lose more dB than this.",
+)
+@click.option("--npu", type=click.Choice(NPUS), default=NPUS[0], show_default=True, help="Whose 16 bits to count on.")
 @click.option("--output", "-o", "out", type=click.Path(path_type=Path), required=True, help="The folder to write to.")
 @output_options
 def export(
     model: str | None, weights: Path | None, targets: tuple[Target, ...], sizes: tuple[tuple[int, int], ...],
-    io: str | None, layout: str | None, calib: Path | None, effort: str, out: Path, as_json: bool, quiet: bool,
+    io: str | None, layout: str | None, calib: Path | None, effort: str, max_drop: float | None, npu: str, out: Path,
+    as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Export MODEL, a bundled model (default: spanv2_x4) or a checkpoint, and prove every file.
 
@@ -75,6 +86,7 @@ def export(
     that OUT already holds stay, unless one has the same name.
     """
     name, weights = _model_or_weights(model, weights)
+    _refuse_budget(max_drop, targets)
     with progress_bar(quiet or as_json) as progress:
         from edgesr.api.exporting import ExportRequest
         from edgesr.api.exporting import export as run_export
@@ -82,13 +94,26 @@ def export(
         _check_name(name, weights)
         request = ExportRequest(
             targets=targets, out=out, model=name, weights=weights, sizes=sizes, io=IODtype(io) if io else None,
-            layout=Layout(layout) if layout else None, calibration=calib, effort=effort,
+            layout=Layout(layout) if layout else None, calibration=calib, effort=effort, max_drop_db=max_drop,
+            npu=npu,
         )  # fmt: skip
         result = run_export(request, progress)
     if as_json:
         print_json({"out": str(out), "artifacts": [artifact.to_json() for artifact in result.artifacts]})
     elif not quiet:
         _print_summary(result, out)
+
+
+def _refuse_budget(max_drop: float | None, targets: Sequence[Target]) -> None:
+    """Fail for a budget that a target has no use for: only int8 targets can trade bits for decibels."""
+    if max_drop is None:
+        return
+    if not 0 < max_drop < float("inf"):
+        raise click.UsageError(f"--max-drop {max_drop:g} is no positive number of decibels; give one like 0.03")
+    others = [target.name for target in targets if target.precision is not Precision.INT8]
+    if others:
+        why = "chooses between 8 and 16 bits in tflite-int8 and onnx-int8"
+        raise click.UsageError(f"--max-drop {why}; {others[0]} has one width throughout: leave out one of the two")
 
 
 def _model_or_weights(model: str | None, weights: Path | None) -> tuple[str | None, Path | None]:
@@ -117,7 +142,7 @@ def _print_summary(result: ExportResult, out: Path) -> None:
     rows = []
     for artifact in result.artifacts:
         report = result.parity[artifact.file]
-        runner, error = _worst(report.rows, "int8" in artifact.target)
+        runner, error = _worst(report.rows, artifact.find_target().precision.is_integer)
         operators = f"{len(report.operators)} within limits"
         rows.append((artifact.file, f"{artifact.size_bytes / 1000:.0f} KB", runner, error, operators))
     print_table(("file", "size", "checked in", "worst against PyTorch", "operators"), rows, right=(1,))

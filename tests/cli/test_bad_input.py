@@ -186,7 +186,7 @@ def test_grey_deep_and_transparent_pictures_calibrate(run: Run, small_checkpoint
 
 USAGE: list[tuple[tuple[str, ...], str]] = [
     (("-t", "tflite-in8"), "no target is called 'tflite-in8'; did you mean tflite-int8"),
-    (("-t", "banana"), "no target is called 'banana'; edgesr targets lists them"),
+    (("-t", "zzz"), "no target is called 'zzz'; edgesr targets lists them"),
     (("spanv2_x3",), "no bundled model or file is called 'spanv2_x3'; did you mean spanv2_x4?"),
     (("qqq",), "no bundled model or file is called 'qqq'; choose from spanv2_x4, or give --weights FILE"),
     (("a.pth", "--weights", "b.pth"), "both MODEL (a.pth) and --weights (b.pth) name a file; give one"),

@@ -15,6 +15,7 @@ from edgesr.api.verifying import as_image_function
 from edgesr.images import load_rgb
 from edgesr.model.reference import load_reference
 from edgesr.runtime.torch_runner import TorchRunner
+from edgesr.target import TARGETS
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "demo" / "make_picture.py"
 
@@ -53,7 +54,7 @@ def test_what_cannot_be_shown_is_told_in_one_line(
     folder, photo = exported_once.manifest.folder, sorted(photos.iterdir())[0]
     file = folder / "spanv2_x2-fp32.onnx"
     for arguments, words in (
-        ((folder, photo, tmp_path / "a.png"), "holds 6 artifacts; give one of its files"),
+        ((folder, photo, tmp_path / "a.png"), f"holds {len(TARGETS)} artifacts; give one of its files"),
         ((file, tmp_path / "none.png", tmp_path / "a.png"), "image not found: "),
         ((file, photo, tmp_path / "a.jpg"), "give a name that ends in .png"),
     ):

@@ -27,13 +27,13 @@ def test_one_command_exports_every_target_and_sums_it_up(small: Run, tmp_path: P
     out = tmp_path / "with space" / "größe"
     lines = small(*ALL, "-o", out).done().splitlines()
     assert lines[0].split("  ")[0] == "file" and set(lines[1]) <= {"-", " "}
-    rows = {line.split()[0]: line for line in lines[2:8]}
+    rows = {line.split()[0]: line for line in lines[2 : 2 + len(TARGETS)]}
     assert list(rows) == [f"spanv2_x2-{target.precision.value}.{target.format.value}" for target in TARGETS]
     for target, row in zip(TARGETS, rows.values(), strict=True):
         assert target.runners[0] in row and "KB" in row and "within limits" in row
-        assert ("PSNR" in row) == (target.precision.value == "int8") == ("error" not in row)
-    assert lines[9] == f"Written to '{out}', beside manifest.json. Next:"
-    assert [line.partition("  #")[0].strip() for line in lines[10:]] == [
+        assert ("PSNR" in row) == target.precision.is_integer == ("error" not in row)
+    assert lines[len(TARGETS) + 3] == f"Written to '{out}', beside manifest.json. Next:"
+    assert [line.partition("  #")[0].strip() for line in lines[len(TARGETS) + 4 :]] == [
         f"edgesr verify parity '{out}'",
         f"edgesr bench '{out}'",
     ]

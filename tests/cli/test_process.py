@@ -16,6 +16,7 @@ from edgesr.artifact import load_manifest
 from edgesr.graph_file import load_graph
 from edgesr.model.reference import load_reference
 from edgesr.runtime.runners import open_runner
+from edgesr.target import TARGETS
 
 Run = Callable[..., Any]
 EDGESR = Path(sys.executable).parent / "edgesr"
@@ -141,7 +142,7 @@ def test_sudden_death_in_mid_write_loses_nothing_and_the_next_export_tidies_up(
     run("export", small_checkpoint, "--calib", photos, "-t", "onnx-fp32", "-q", "-o", exported).done()
     assert not list(exported.rglob(".edgesr-*"))
     assert_every_listed_file_is_whole_and_loads(exported)
-    assert len(load_manifest(exported).artifacts) == 6
+    assert len(load_manifest(exported).artifacts) == len(TARGETS)
 
 
 @pytest.mark.slow

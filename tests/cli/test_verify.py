@@ -11,6 +11,7 @@ import pytest
 
 from edgesr.artifact import Manifest, load_manifest
 from edgesr.images import load_rgb, save_png
+from edgesr.target import TARGETS
 
 Run = Callable[..., Any]
 
@@ -52,8 +53,11 @@ def table(output: str, title: str) -> list[list[str]]:
 def test_a_folder_is_summed_up_by_its_worst_cases(run: Run, exported_once: Any) -> None:
     output = run("verify", "parity", exported_once.manifest.folder).done()
     images, operators = table(output, "worst image"), table(output, "worst operator")
-    floats, integers = 2 * (2 + 1), 3 + 2  # TFLite runs in two runtimes; exact integer arithmetic stands beside INT8
-    assert len(images) == 2 * (floats + integers) and len(operators) == 3 * 2 + 3
+    floats, integers = (
+        2 * (2 + 1),
+        2 * (3 + 2),
+    )  # TFLite runs in two runtimes; exact integers stand beside integer files
+    assert len(images) == 2 * (floats + integers) and len(operators) == 4 * 2 + 4
     for natural in (True, False):
         assert sum(row[2].startswith("natural") == natural for row in images) == floats + integers
     assert all(row[1] != "graph" for row in images)
@@ -162,11 +166,12 @@ def test_runners_that_check_nothing(run: Run, exported_once: Any) -> None:
 def test_quality_beside_the_float_network(run: Run, exported_once: Any, pairs: tuple[str, ...]) -> None:
     lines = run("verify", "quality", exported_once.manifest.folder, *pairs).done().splitlines()
     assert lines[0].split() == ["file", "runner", "PSNR", "dB", "Y-PSNR", "dB", "SSIM", "drop", "dB"]
-    assert lines[2].startswith("PyTorch FP32") and len(lines) == 22 and max(map(len, lines)) <= 110
-    drops = {line.split()[0]: float(line.split()[-1]) for line in lines[3:9]}
+    assert lines[2].startswith("PyTorch FP32") and len(lines) == 10 + 2 * len(TARGETS)
+    assert max(map(len, lines)) <= 110
+    drops = {line.split()[0]: float(line.split()[-1]) for line in lines[3 : 3 + len(TARGETS)]}
     assert drops["spanv2_x2-fp32.onnx"] == drops["spanv2_x2-fp32.tflite"] == 0.0 != drops["spanv2_x2-int8.onnx"]
-    assert lines[10].split("  ")[0] == "against PyTorch FP32"
-    integers = next(line for line in lines[12:] if line.startswith("spanv2_x2-int8.onnx")).split()
+    assert lines[4 + len(TARGETS)].split("  ")[0] == "against PyTorch FP32"
+    integers = next(line for line in lines[6 + len(TARGETS) :] if line.startswith("spanv2_x2-int8.onnx")).split()
     assert 20 < float(integers[1]) < 60 and 20 < float(integers[2]) < 60, "dB of the interior and of the border"
     assert all(abs(float(shift)) < 2 for shift in integers[4:7])
     assert lines[-1].startswith("3 images of ") and lines[-1].endswith("LR, 2-pixel crop, uint8")

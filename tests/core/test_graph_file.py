@@ -33,6 +33,7 @@ from edgesr.ops import (
     Op,
     Relu,
     Relu6,
+    Requantize,
     ResizeNearest,
     ShuffleOrder,
     Sigmoid,
@@ -76,7 +77,9 @@ EVERY_KIND: tuple[Op, ...] = (
     DepthToSpace(name="dcr", inputs=("slice",), block=3, order=ShuffleOrder.DCR),
     DepthToSpace(name="crd", inputs=("slice",), block=3),
     ResizeNearest(name="resize", inputs=("grouped",), factor=3),
-    Concat(name="wide", inputs=("dcr", "crd", "resize")),
+    Requantize(name="up", inputs=("resize",)),
+    Requantize(name="down", inputs=("up",)),
+    Concat(name="wide", inputs=("dcr", "crd", "down")),
     Conv2d(name="out", inputs=("wide",), weight=randn(3, 16, 2, 2), stride=(2, 2)),
 )  # fmt: skip
 GRAPH = Graph("every kind", TensorSpec("x", 3), EVERY_KIND, "out")
@@ -85,7 +88,7 @@ GRAPH = Graph("every kind", TensorSpec("x", 3), EVERY_KIND, "out")
 def quantized(graph: Graph) -> QuantizedGraph:
     """With integers of no meaning, all different."""
     activations = {
-        name: QuantParams(0.05 + index / 997, index - 10, 16 if index == 5 else 8)
+        name: QuantParams(0.05 + index / 997, 0 if name == "up" else index - 10, 16 if name == "up" else 8)
         for index, name in enumerate(graph.specs)
     }
     weights = {

@@ -29,6 +29,7 @@ from edgesr.ops import (
     Op,
     Relu,
     Relu6,
+    Requantize,
     ResizeNearest,
     ShuffleOrder,
     Sigmoid,
@@ -151,6 +152,7 @@ CASES: dict[str, Case] = {
         DepthToSpace(name="z", inputs=ONE, block=3, order=ShuffleOrder.DCR), (image(18),), shuffled
     ),
     "ResizeNearest": (ResizeNearest(name="z", inputs=ONE, factor=3), (image(2),), repeated),
+    "Requantize": (Requantize(name="z", inputs=ONE), (image(3),), lambda op, x: x.clone()),
     "Slice": (
         Slice(name="z", inputs=ONE, start=1, stop=3), (image(4),), lambda op, x: torch.stack([x[:, 1], x[:, 2]], 1)
     ),

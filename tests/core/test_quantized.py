@@ -256,3 +256,17 @@ def test_relu_alone_clamps_at_the_zero_point() -> None:
     quantized = QuantizedGraph(graph, {"x": params, "r": params}, {})
     ramp = torch.arange(-128, 128).reshape(1, 1, 16, 16)
     assert torch.equal(quantized.evaluate_integers(graph.ops[0], ramp), ramp.clamp(min=params.zero_point).double())
+
+
+def test_a_symmetric_grid_spans_both_ways_from_zero() -> None:
+    params = QuantParams.symmetric(2.0)
+    assert (params.bits, params.zero_point) == (16, 0) and params.scale == as_stored(2 / 32767)
+    ends = params.quantize(torch.tensor([-2.0, 0.0, 2.0, 9.0], dtype=torch.float64))
+    assert ends.tolist() == [-32767, 0, 32767, 32767]
+    assert QuantParams.symmetric(0.0).scale > 0, "a tensor that never leaves zero"
+
+
+@pytest.mark.parametrize("reach", [-1.0, float("inf"), float("nan")])
+def test_a_reach_is_finite(reach: float) -> None:
+    with pytest.raises(ValueError, match="is not finite and positive"):
+        QuantParams.symmetric(reach)

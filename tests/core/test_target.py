@@ -43,7 +43,7 @@ def test_every_runner_runs_some_target() -> None:
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 def test_images_are_integers_only_where_the_network_is(target: Target) -> None:
-    assert set(target.io) == (set(IODtype) if target.precision is Precision.INT8 else {IODtype.FLOAT32})
+    assert set(target.io) == (set(IODtype) if target.precision.is_integer else {IODtype.FLOAT32})
 
 
 def test_the_defaults_that_deployers_rely_on() -> None:

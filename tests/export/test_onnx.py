@@ -68,7 +68,7 @@ def emit(folded: Graph, quantized: QuantizedGraph) -> Emit:
     def make(
         precision: Precision, layout: Layout, io: IODtype = IODtype.FLOAT32, size: tuple[int, int] | None = None
     ) -> bytes:
-        network = quantized if precision is Precision.INT8 else folded
+        network = quantized if precision.is_integer else folded
         return emit_onnx(network, precision, io, layout, size, CONTRACT)
 
     return make

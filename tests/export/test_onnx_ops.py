@@ -15,7 +15,7 @@ from edgesr.errors import ExportError
 from edgesr.export.onnx import emit_onnx
 from edgesr.export.onnx_ops import EMITTERS
 from edgesr.graph import Graph
-from edgesr.ops import VOCABULARY, Clip, Conv2d, Convolution, DepthToSpace, Relu, TensorSpec, Unary
+from edgesr.ops import VOCABULARY, Clip, Conv2d, Convolution, DepthToSpace, Relu, Requantize, TensorSpec, Unary
 from edgesr.quantized import QuantizedGraph, QuantParams
 from edgesr.target import IODtype, Layout, Precision
 
@@ -40,7 +40,7 @@ def run(content: bytes, x: np.ndarray) -> np.ndarray:
 
 
 def emitted(case: Any, precision: Precision, io: IODtype, layout: Layout, size: tuple[int, int] | None = None) -> bytes:
-    network = case.quantized if precision is Precision.INT8 else case.graph
+    network = case.quantized if precision.is_integer else case.graph
     return emit_onnx(network, precision, io, layout, size, {})
 
 
@@ -49,7 +49,8 @@ def rounded_to_half(graph: Graph) -> Graph:
 
 
 def test_every_operator_of_the_vocabulary_is_tested(operator_cases: Mapping[str, Any]) -> None:
-    assert set(EMITTERS) == set(VOCABULARY) == {type(op) for case in operator_cases.values() for op in case.ops}
+    tested = {type(op) for case in operator_cases.values() for op in case.ops}
+    assert set(EMITTERS) == set(VOCABULARY) == tested | {Requantize}, "test_sixteen_bits tests Requantize"
 
 
 @layouts
@@ -160,7 +161,7 @@ def test_refusals() -> None:
     )
     for network, precision, message in refused:
         with pytest.raises(ExportError, match=f"^{message}"):
-            emit_onnx(network, precision, UINT8 if precision is Precision.INT8 else FLOAT, Layout.NCHW, None, {})
+            emit_onnx(network, precision, UINT8 if precision.is_integer else FLOAT, Layout.NCHW, None, {})
 
 
 @pytest.mark.parametrize("name", ["image", "output"])

@@ -62,7 +62,7 @@ def quantized(folded: Graph, quantize_by_range: Callable[..., QuantizedGraph]) -
 @pytest.fixture(scope="module")
 def emit(folded: Graph, quantized: QuantizedGraph) -> Callable[..., bytes]:
     def make(precision: Precision, io: IODtype = IODtype.FLOAT32, sizes: Any = (SIZE,)) -> bytes:
-        network = quantized if precision is Precision.INT8 else folded
+        network = quantized if precision.is_integer else folded
         return emit_tflite(network, precision, io, sizes, CONTRACT)
 
     return make
@@ -162,7 +162,7 @@ SIZES = ((16, 20), (24, 12), (9, 9), (40, 8))
 
 @pytest.mark.parametrize("precision", Precision)
 def test_sizes_are_signatures_that_share_weights(emit: Callable[..., bytes], precision: Precision) -> None:
-    io = IODtype.UINT8 if precision is Precision.INT8 else IODtype.FLOAT32
+    io = IODtype.UINT8 if precision.is_integer else IODtype.FLOAT32
     content = emit(precision, io, SIZES)
     interpreter = opened(content)
     assert set(interpreter.get_signature_list()) == {"serving_default", "24x12", "9x9", "40x8"}
@@ -170,7 +170,7 @@ def test_sizes_are_signatures_that_share_weights(emit: Callable[..., bytes], pre
     assert len(used) == 4 and used[0] and all(u == used[0] for u in used)
     for key, size in zip(("serving_default", "24x12", "9x9", "40x8"), SIZES, strict=True):
         image = smooth(*size)
-        data = image if precision is Precision.INT8 else (image / 255).astype(np.float32)
+        data = image if precision.is_integer else (image / 255).astype(np.float32)
         output = interpreter.get_signature_runner(key)(image=data)["output"]
         assert output.shape == (1, 2 * size[0], 2 * size[1], 3)
         assert np.array_equal(output, run(emit(precision, io), data)), "as the file of one size, resized"

@@ -264,10 +264,10 @@ def test_constants_are_operands_and_no_rows(
     case = operator_cases[f"{kind}-constants"]
     target = find_target(f"tflite-{precision.value}")
     assert target is not None
-    network = case.quantized if precision is Precision.INT8 else case.graph
-    if precision is Precision.INT8:
+    network = case.quantized if precision.is_integer else case.graph
+    if precision.is_integer:
         network = case.quantize_with_image_edges()
-    io = IODtype.INT8 if precision is Precision.INT8 else IODtype.FLOAT32
+    io = IODtype.INT8 if precision.is_integer else IODtype.FLOAT32
     path = tmp_path / "constants.tflite"
     path.write_bytes(emit_tflite(network, precision, io, [case.size], {}))
     contract = IOContract(io, Layout.NHWC, 4, 1, 1.0, (case.size,), True)

@@ -71,10 +71,10 @@ def test_every_image_type_and_layout_gives_the_image_of_the_network(
     exported = export(name, io, layout)
     image = images[0][None, :30, :40] / 255
     expected = exported.network.reference.run(image)
-    limit = {"fp32": 5e-5, "fp16": 2.5e-2, "int8": 0.2}[name.split("-")[1]]
+    limit = {"fp32": 5e-5, "fp16": 2.5e-2, "int8": 0.2, "a16w8": 0.2}[name.split("-")[1]]
     for runner in exported.target.runners:
         output = opened(exported, runner).run(image)
-        assert np.abs(output - np.clip(expected, 0, 1) if "int8" in name else output - expected).max() <= limit
+        assert np.abs(output - np.clip(expected, 0, 1) if "8" in name else output - expected).max() <= limit
 
 
 @pytest.mark.parametrize(("name", "runner"), PAIRS)

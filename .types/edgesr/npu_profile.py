@@ -1,0 +1,1 @@
+../../core/npu_profile.py

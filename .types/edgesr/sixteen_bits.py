@@ -1,0 +1,1 @@
+../../core/sixteen_bits.py
