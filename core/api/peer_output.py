@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import sys
 import warnings
@@ -25,6 +26,8 @@ def without_noise(progress: Progress) -> Iterator[Progress]:
         if sys.stdout is None or sys.stderr is None:  # the process was started with one closed
             yield progress
             return
+        stack.callback(logging.disable, logging.root.manager.disable)
+        logging.disable(logging.CRITICAL)
         sys.stdout.flush()
         sys.stderr.flush()
         own = {number: os.dup(number) for number in (STDOUT, STDERR)}
