@@ -320,3 +320,16 @@ def exported_once(small_checkpoint: Path, photos: Path, tmp_path_factory: pytest
 def exported(exported_once: Any, tmp_path: Path) -> Path:
     """A folder of its own with every target of the small network, to do with as a test likes."""
     return Path(shutil.copytree(exported_once.manifest.folder, tmp_path / "exported"))
+
+
+@pytest.fixture
+def lr_and_hr(photos: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """Folders of photographs and their 2x2 means, of two sizes: 12x20 once, then 16x20."""
+    from edgesr.images import load_rgb, save_png
+
+    for index, path in enumerate(sorted(photos.iterdir())):
+        hr = load_rgb(path)[: 32 if index else 24, :40]
+        lr = hr.reshape(hr.shape[0] // 2, 2, 20, 2, 3).mean(axis=(1, 3)).round().astype(hr.dtype)
+        save_png(tmp_path / "measured" / "HR" / path.name, hr)
+        save_png(tmp_path / "measured" / "LR" / f"{path.stem}x2.png", lr)
+    return tmp_path / "measured" / "LR", tmp_path / "measured" / "HR"

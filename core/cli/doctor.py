@@ -12,8 +12,8 @@ import click
 from edgesr.cli.console import output_options, print_json, print_table
 
 REQUIRED = (
-    "torch", "onnx", "onnxruntime", "onnxsim", "ai-edge-litert", "flatbuffers", "numpy", "click", "safetensors",
-    "pillow",
+    "torch", "onnx", "onnxscript", "onnxruntime", "onnxsim", "ai-edge-litert", "flatbuffers", "numpy", "click",
+    "safetensors", "pillow",
 )  # fmt: skip
 
 
@@ -30,7 +30,8 @@ EXTRAS: tuple[Extra, ...] = (
     Extra("onnxruntime-qnn", "qnn", "Qualcomm HTP compiler and emulator"),
     Extra("ethos-u-vela", "ethos-u", "Arm Ethos-U compiler"),
     Extra("triton", "cuda", "fused CUDA kernels"),
-    Extra("litert-torch", "litert-torch", "Google's converter, as a witness"),
+    Extra("litert-torch", "litert-torch", "Google's converter, to compare with"),
+    Extra("aimet-onnx", "aimet", "Qualcomm's quantizer, to compare with"),
     Extra("tensorflow", "tensorflow", "TensorFlow's interpreter, as a witness"),
 )
 

@@ -18,7 +18,9 @@ from edgesr.cli.error_tables import (
 )
 
 if TYPE_CHECKING:
+    from edgesr.api.peers import PeerResult
     from edgesr.api.verifying import QualityComparison
+    from edgesr.export.peers.peer import Peer
     from edgesr.runtime.operator_parity import OperatorRow
     from edgesr.runtime.parity import ParityReport, ParityRow
     from edgesr.runtime.quality import QualityReport
@@ -143,23 +145,35 @@ def verdict(why: str | None) -> str:
 @click.option("--hr", type=click.Path(path_type=Path), required=True, help="The same images at high resolution.")
 @click.option("--runner", help="The runtime to measure in (each target's first by default).")
 @click.option("--max-drop", type=float, callback=parse_drop, help="Exit 3 when PSNR drops by more decibels than this.")
+@click.option("--against", metavar="PEER,...", help="Also quantize with other tools: litert-torch,onnxruntime,aimet.")
+@click.option("--calib", type=click.Path(path_type=Path), help="Images for --against (those of PATH by default).")
 @output_options
 def quality(
-    path: Path, lr: Path, hr: Path, runner: str | None, max_drop: float | None, as_json: bool, quiet: bool
-) -> None:
+    path: Path, lr: Path, hr: Path, runner: str | None, max_drop: float | None, against: str | None,
+    calib: Path | None, as_json: bool, quiet: bool,
+) -> None:  # fmt: skip
     """Measure PATH, an artifact or a whole export folder, beside the float network on the same images.
 
-    RGB PSNR, Y-PSNR and SSIM by the NTIRE protocol. Images pair by name: 0801x4.png belongs to 0801.png.
+    RGB PSNR, Y-PSNR and SSIM by the NTIRE protocol. Images pair by name: 0801x4.png belongs to 0801.png. --against
+    converts the same network with other tools, on the calibration images of PATH; it takes seconds to many minutes.
     """
+    if calib is not None and against is None:
+        raise click.UsageError("--calib calibrates the peers of --against; name some, or leave it out")
     with progress_bar(quiet or as_json) as progress:
+        from edgesr.api.peers import prepare_contest
         from edgesr.api.verifying import verify_quality
         from edgesr.errors import QualityError
 
+        contest = None if against is None else prepare_contest(path, _find_peers(against), calib, progress)
         results = verify_quality(path, lr, hr, runner, progress)
+        peers = contest.measure(lr, hr, results[0].reference, progress) if contest else []
     if as_json:
-        print_json({"results": [result.to_json() for result in results]})
+        of_peers = {"calibration": contest.images.source, "peers": [p.to_json() for p in peers]} if contest else {}
+        print_json({"results": [result.to_json() for result in results], **of_peers})
     elif not quiet:
-        _print_quality(results)
+        _print_quality(results, peers)
+        if contest:
+            click.echo(f"peers calibrated on {len(contest.images.names)} images, {contest.images.source}")
     worst = max(results, key=lambda result: result.drop_db)
     if max_drop is not None and worst.drop_db > max_drop:
         raise QualityError(
@@ -168,16 +182,42 @@ def quality(
         )
 
 
-def _print_quality(results: list[QualityComparison]) -> None:
+def _find_peers(names: str) -> list[Peer]:
+    """The peers of a list of names, each once; fails for an unknown one, naming those most like it."""
+    from edgesr.export.peers.table import PEERS, find_peer, near_peers
+
+    chosen: dict[str, Peer] = {}
+    for name in (entry.strip() for entry in names.split(",")):
+        peer = find_peer(name)
+        if peer is None:
+            near = near_peers(name)
+            hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(p.name for p in PEERS)}"
+            raise click.BadParameter(f"no peer is called '{name}'; {hint}", param_hint="--against")
+        chosen[name] = peer
+    return list(chosen.values())
+
+
+def _print_quality(results: list[QualityComparison], peers: Sequence[PeerResult] = ()) -> None:
     rows: list[tuple[str, ...]] = []
     for reference in {id(result.reference): result.reference for result in results}.values():
         rows.append(("PyTorch FP32", "torch", *_figures(reference), ""))
         of_it = [result for result in results if result.reference is reference]
         rows += [(r.file, r.runner, *_figures(r.quality), f"{r.drop_db:+.3f}") for r in of_it]
-    print_table(("file", "runner", "PSNR dB", "Y-PSNR dB", "SSIM", "drop dB"), rows, right=(2, 3, 4, 5))
+    rows += [_peer_row(peer) for peer in peers]
+    first = "file or tool" if peers else "file"
+    print_table((first, "runner", "PSNR dB", "Y-PSNR dB", "SSIM", "drop dB"), rows, right=(2, 3, 4, 5))
     print_network_errors(results)
     measured = results[0].quality
     click.echo(f"\n{measured.n} images of {measured.lr_folder}, {measured.crop}-pixel crop, uint8")
+    for peer in peers:
+        if peer.installed:
+            click.echo(f"{peer.tool}: {peer.settings if peer.quality else peer.why_not}")
+
+
+def _peer_row(peer: PeerResult) -> tuple[str, ...]:
+    if peer.quality is None:
+        return f"{peer.tool} {'failed' if peer.installed else peer.why_not}", "-", "-", "-", "-", "-"
+    return peer.tool, peer.runner, *_figures(peer.quality), f"{peer.drop_db:+.3f}"
 
 
 def _figures(report: QualityReport) -> tuple[str, str, str]:

@@ -1,0 +1,1 @@
+"""Other converters, each given the same network and the same calibration images as our own files."""
