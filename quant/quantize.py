@@ -16,14 +16,14 @@ from edgesr.export.pipeline import FoldRecord, run_folds
 from edgesr.graph import Graph
 from edgesr.images import Image8
 from edgesr.progress import Progress, silent
-from edgesr.quant.calibration import Calibration, calibrate
+from edgesr.quant.calibration import calibrate
 from edgesr.quant.equalization import equalize
 from edgesr.quant.images import middles
 from edgesr.quant.learning.fit import DivergedError
 from edgesr.quant.learning.material import gather
 from edgesr.quant.learning.stages import Stages
 from edgesr.quant.learning.student import Student
-from edgesr.quant.quality_folds import compose_sensitive, split_sensitive
+from edgesr.quant.quality_folds import FormChoice, FormRule, compose_sensitive, split_sensitive
 from edgesr.quant.ranges import choose_ranges
 from edgesr.quant.recipe import INTEGER_FOLDS, Recipe
 from edgesr.quant.sequential import refine
@@ -45,11 +45,12 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class Quantization:
-    """A quantized graph and how it came about: folds, what was compared, and what the user should know."""
+    """A quantized graph and how it came about: folds, graph forms, what was compared, what the user should know."""
 
     network: QuantizedGraph
     recipe: Recipe
     folds: tuple[FoldRecord, ...]
+    forms: tuple[FormChoice, ...]
     calibration_images: int
     candidates: tuple[Candidate, ...] = ()
     notes: tuple[str, ...] = ()
@@ -81,35 +82,36 @@ class _Start:
     graph: Graph
     activations: dict[str, QuantParams]
     folds: tuple[FoldRecord, ...]
+    forms: tuple[FormChoice, ...]
 
 
 def _start(graph: Graph, images: Sequence[Image8], recipe: Recipe, progress: Progress) -> _Start:
-    graph, folds = run_folds(graph, INTEGER_FOLDS)
+    rule = FormRule(
+        recipe.ranges, recipe.sensitive_below_db, float(graph.macs_per_input_pixel()) * recipe.max_mac_growth
+    )
+    graph, records = run_folds(graph, INTEGER_FOLDS)
+    folds: tuple[FoldRecord, ...] = tuple(records)
+    forms: tuple[FormChoice, ...] = ()
     calibration = calibrate(graph, images, progress)
     if recipe.sensitive_below_db > 0:
-        graph, more = compose_sensitive(graph, images, calibration, recipe.ranges, recipe.sensitive_below_db, progress)
-        folds += more
+        composed = compose_sensitive(graph, images, calibration, rule, progress)
+        graph, folds, forms = composed.graph, folds + composed.folds, composed.choices
         calibration = {name: calibration[name] for name in graph.specs}  # exact folds keep the values of what is left
-        if recipe.sign_split:
-            graph, calibration, more = _split(graph, images, calibration, recipe, progress)
-            folds += more
+    if recipe.sensitive_below_db > 0 and recipe.sign_split:
+        split = split_sensitive(graph, images, calibration, rule, progress)
+        graph, folds, forms = split.graph, folds + split.folds, forms + split.choices
+        calibration = calibrate(graph, images, progress) if split.folds else calibration
     if recipe.equalization > 0:
         graph, calibration = equalize(graph, calibration, recipe.equalization)
-    return _Start(graph, choose_ranges(graph, calibration, recipe.ranges), tuple(folds))
-
-
-def _split(
-    graph: Graph, images: Sequence[Image8], calibration: Calibration, recipe: Recipe, progress: Progress
-) -> tuple[Graph, Calibration, list[FoldRecord]]:
-    split, folds = split_sensitive(graph, images, calibration, recipe.ranges, recipe.sensitive_below_db, progress)
-    return split, calibrate(split, images, progress) if folds else calibration, folds
+    return _Start(graph, choose_ranges(graph, calibration, recipe.ranges), folds, forms)
 
 
 def _rounded(start: _Start, recipe: Recipe, images: Sequence[Image8], progress: Progress) -> Quantization:
     """The start with rounded weights: what the recipe is without learning."""
     pieces = middles(images, recipe.refining_images, REFINING_SIDE, start.graph.size_multiple)
     network = QuantizedGraph(start.graph, start.activations, quantize_weights(start.graph, start.activations))
-    return Quantization(refine(network, pieces, recipe.refinements(), progress), recipe, start.folds, len(images))
+    network = refine(network, pieces, recipe.refinements(), progress)
+    return Quantization(network, recipe, start.folds, start.forms, len(images))
 
 
 def _learned(
@@ -132,7 +134,7 @@ def _learned(
         score_db = material.selection.score_db(network, progress)
         candidates.append(Candidate(plan.name, score_db))
         if score_db > best_db:
-            best, best_db = replace(result, network=network, folds=start.folds), score_db
+            best, best_db = replace(result, network=network, folds=start.folds, forms=start.forms), score_db
         else:
             notes.append(f"{plan.name} brought no gain ({score_db:.2f} dB after {best_db:.2f}); kept what was before")
     return replace(best, candidates=tuple(candidates), notes=tuple(notes))

@@ -29,12 +29,14 @@ INTEGER_FOLDS: tuple[Fold, ...] = (ElideOutputClip(),)
 class Recipe:
     """How ranges are chosen, how far channels are equalized, and which sensitive tensors are folded away.
 
-    `equalization` is the exponent alpha (0: none). A tensor is sensitive, and folded away, when quantizing it alone
-    brings the output below `sensitive_below_db` (0: fold nothing away): by default when its rounding does more harm
-    than the rounding of the 8-bit output image itself. Weights are rounded by GPTQ where `gptq` says so, and biases
-    corrected where `bias_correction` does, both on `refining_images` of the images. With `sign_split`, sensitive
-    products are split into their signs. `learning` are the stages of learning, on patches of that `mixture`; what each
-    stage ends with is rounded and compared with what there was before, and the better one is kept.
+    `equalization` is the exponent alpha (0: none). A tensor is sensitive, and spared by another form of the graph,
+    when quantizing it alone brings the output below `sensitive_below_db` (0: none is): by default when its rounding
+    does more harm than the rounding of the 8-bit output image itself. Such forms may multiply the graph's MACs by
+    `max_mac_growth` at most; with `sign_split`, products may be split by sign. Weights are rounded by GPTQ where `gptq`
+    says so, and biases corrected where `bias_correction` does, both on `refining_images` of the images.
+
+    `learning` are the stages of learning, on patches of that `mixture`; what each stage ends with is rounded and
+    compared with what there was before, and the better one is kept.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Recipe:
     gptq: bool = True
     bias_correction: bool = True
     refining_images: int = 12
+    max_mac_growth: float = 1.5
     sign_split: bool = False
     learning: tuple[FitPlan, ...] = ()
     mixture: Mixture = field(default_factory=Mixture)

@@ -27,7 +27,7 @@ from edgesr.graph import Graph
 from edgesr.graph_file import serialize_graph
 from edgesr.model.reference import save_reference
 from edgesr.model.registry import load_model
-from edgesr.npu_profile import NPU_PROFILES
+from edgesr.npu_profile import NPU_PROFILES, find_npu_profile
 from edgesr.ops import Op
 from edgesr.progress import Progress, silent
 from edgesr.quant.images import CalibrationImages, load_calibration_images
@@ -185,7 +185,9 @@ class _Session:
                 f"[0, {self.model.value_range:g}]; divide its input and output by that, or choose a float target"
             )
         if self.quantization is None:
+            profile = find_npu_profile(self.request.npu)
             recipe = next(recipe for recipe in RECIPES if recipe.name == self.request.effort)
+            recipe = dataclasses.replace(recipe, max_mac_growth=profile.max_mac_growth)
             photographs = load_photographs(self.request.calibration, self.progress) if recipe.learning else None
             saved = self.request.out / LEARNING_FOLDER
             self.quantization = quantize(
@@ -258,6 +260,7 @@ class _Session:
             "sign_split": recipe.sign_split,
             "learning": [{"stage": plan.name, "steps": plan.steps} for plan in recipe.learning],
             "compared_on_held_out_images": [dataclasses.asdict(c) for c in self.quantization.candidates],
+            "graph_forms": [dataclasses.asdict(choice) for choice in self.quantization.forms],
             "notes": list(self.quantization.notes),
             "calibration_source": self.images.source,
             "calibration_images": len(self.images.names),

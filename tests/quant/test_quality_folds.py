@@ -11,10 +11,10 @@ import torch
 from edgesr.export.folds.compose_convs import ComposeConvs
 from edgesr.export.folds.gate_form import GateForm
 from edgesr.graph import Graph
-from edgesr.ops import Add, Conv2d, DepthToSpace, Mul
+from edgesr.ops import Activation, Add, Conv2d, DepthToSpace, Mul
 from edgesr.quant import quality_folds
 from edgesr.quant.calibration import calibrate
-from edgesr.quant.quality_folds import compose_sensitive
+from edgesr.quant.quality_folds import FormChoice, FormRule, compose_sensitive, split_sensitive
 from edgesr.quant.ranges import RangeRule
 
 Images = tuple[np.ndarray, ...]
@@ -23,8 +23,8 @@ Assert = Callable[[Graph, Graph], None]
 
 def composed(graph: Graph, images: Images, threshold_db: float) -> tuple[Graph, dict[str, tuple[str, ...]]]:
     """The graph and, by fold, what it rewrote."""
-    result, records = compose_sensitive(graph, images, calibrate(graph, images), RangeRule(), threshold_db)
-    return result, {record.fold: record.changed for record in records}
+    forms = compose_sensitive(graph, images, calibrate(graph, images), FormRule(RangeRule(), threshold_db))
+    return forms.graph, {record.fold: record.changed for record in forms.folds}
 
 
 def scored(monkeypatch: pytest.MonkeyPatch, scores: dict[str, float]) -> list[set[str]]:
@@ -142,7 +142,7 @@ def test_the_threshold_is_compared_with_what_quantizing_the_tensor_costs(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(quality_folds, "sensitivities_db", listening)
-        compose_sensitive(small_spanv2, images, calibration, rule, 0.0)
+        compose_sensitive(small_spanv2, images, calibration, FormRule(rule, 0.0))
     assert set(asked) == {"depthwise_conv", "block_2.c3.conv"}
     low, high = sorted(asked.values())
     assert high - low > 0.5, "the two tensors must differ, or this test proves nothing"
@@ -170,13 +170,13 @@ def test_composing_a_sensitive_tensor_helps(build: Any, noise: Images) -> None:
     first[1] = first[0] = 100 * first[0]
     second[:, 1] = -second[:, 0]
     calibration, rule = calibrate(graph, noise), RangeRule()
-    result, records = compose_sensitive(graph, noise, calibration, rule, 58.9)
-    assert [op.name for op in result] == ["out"] and records[0].exactness == ComposeConvs().exactness.value
+    forms = compose_sensitive(graph, noise, calibration, FormRule(rule, 58.9))
+    assert [op.name for op in forms.graph] == ["out"] and forms.folds[0].exactness == ComposeConvs().exactness.value
 
 
 def test_the_folds_keep_their_names_and_exactness(gates: Graph, chain: Graph, noise: Images) -> None:
     for graph, fold in ((gates, GateForm()), (chain, ComposeConvs())):
-        _, records = compose_sensitive(graph, noise, calibrate(graph, noise), RangeRule(), math.inf)
+        records = compose_sensitive(graph, noise, calibrate(graph, noise), FormRule(RangeRule(), math.inf)).folds
         assert {(record.fold, record.exactness) for record in records} == {(fold.name, fold.exactness.value)}
 
 
@@ -224,7 +224,7 @@ def test_the_quantization_that_is_tried_is_the_rule_s(
         return dict.fromkeys(candidates, 99.0)
 
     monkeypatch.setattr(quality_folds, "sensitivities_db", listening)
-    compose_sensitive(chain, noise, calibration, rule, 40.0)
+    compose_sensitive(chain, noise, calibration, FormRule(rule, 40.0))
     low, high = rule.bounds(calibration["b"])
     assert tried["b"].scale == pytest.approx((max(high, 0) - min(low, 0)) / 255, rel=1e-6)
 
@@ -235,3 +235,51 @@ def test_a_strided_pair_is_composed_too(build: Any, noise: Images, assert_same: 
     (op,) = result
     assert isinstance(op, Conv2d) and op.stride == (2, 2)
     assert_same(graph, result)
+
+
+def test_the_most_error_for_each_multiplication_goes_first_within_the_budget(
+    build: Any, noise: Images, monkeypatch: pytest.MonkeyPatch, assert_same: Assert
+) -> None:
+    """Of two tensors that cost the picture the same, the one that is cheaper to spare goes first."""
+    graph = build.graph(
+        build.conv("dear", "input", 3, 16),
+        build.conv("x", "dear", 16, 2, activation=Activation.RELU),
+        build.conv("narrow", "x", 2, 2),
+        build.conv("wide", "narrow", 2, 30, kernel=1, activation=Activation.RELU),
+        build.conv("narrower", "wide", 30, 2),
+        build.conv("out", "narrower", 2, 3, kernel=1),
+    )
+    scored(monkeypatch, {"narrow": 30.0, "narrower": 30.0})
+    calibration, before = calibrate(graph, noise), float(graph.macs_per_input_pixel())
+    free = compose_sensitive(graph, noise, calibration, FormRule(RangeRule(), 40.0))
+    cheap, dear = free.choices
+    assert 0 < cheap.added_macs_per_input_pixel < dear.added_macs_per_input_pixel and cheap.taken and dear.taken
+    budget = before + dear.added_macs_per_input_pixel
+    tight = compose_sensitive(graph, noise, calibration, FormRule(RangeRule(), 40.0, max_macs=budget))
+    assert [choice.taken for choice in tight.choices] == [True, False]
+    assert "MACs per input pixel" in tight.choices[1].why
+    assert float(tight.graph.macs_per_input_pixel()) == before + cheap.added_macs_per_input_pixel <= budget
+    assert_same(graph, tight.graph)
+
+
+def test_what_is_not_sensitive_is_listed_with_its_reason(
+    chain: Graph, noise: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored(monkeypatch, {"a": 60.0, "b": 20.0, "c": 60.0})
+    choices = compose_sensitive(chain, noise, calibrate(chain, noise), FormRule(RangeRule(), 40.0)).choices
+    assert {choice.tensor for choice in choices} == {"a", "b", "c"}
+    (taken,) = (choice for choice in choices if choice.taken)
+    assert taken == FormChoice("b", 20.0, taken.added_macs_per_input_pixel, True, "alone it is below 40.0 dB")
+    assert {choice.why for choice in choices if not choice.taken} == {"alone it is not below 40.0 dB"}
+
+
+def test_sensitive_products_are_split(small_spanv2: Graph, photographs: Images, assert_same: Assert) -> None:
+    """The last product is read by the head alone, once the head is one convolution; the others by sums too."""
+    images = photographs[:2]
+    dense = compose_sensitive(small_spanv2, images, calibrate(small_spanv2, images), FormRule(RangeRule(), math.inf))
+    calibration = calibrate(dense.graph, images)
+    assert split_sensitive(dense.graph, images, calibration, FormRule(RangeRule(), 0.0)).graph is dense.graph
+    split = split_sensitive(dense.graph, images, calibration, FormRule(RangeRule(), math.inf))
+    assert [record.fold for record in split.folds] == ["sign-split"]
+    assert split.graph.macs_per_input_pixel() > dense.graph.macs_per_input_pixel()
+    assert_same(small_spanv2, split.graph)
