@@ -17,6 +17,9 @@ from edgesr.progress import Progress, silent
 from edgesr.quant.calibration import to_tensor
 from edgesr.quantized import QuantizedGraph
 
+BEST_DB = 80.0
+"""What an image counts that is met exactly, as flat black may be: no more, or it alone would decide the mean."""
+
 
 class Selection:
     """Images and what the float network makes of them."""
@@ -33,6 +36,6 @@ class Selection:
             for done, (x, expected) in enumerate(zip(self.inputs, self.outputs, strict=True)):
                 progress("comparing quantizations", done, len(self.inputs))
                 error = (network.execute(x).clamp(0, 1) - expected).square().mean()
-                scores.append(-10 * torch.log10(error.clamp_min(1e-20)))
+                scores.append((-10 * torch.log10(error)).clamp_max(BEST_DB))
         mean = torch.stack(scores).mean().item()
         return mean if mean == mean else -float("inf")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from edgesr.progress import Progress
 from edgesr.quant.learning.patches import Patches
-from edgesr.quant.learning.plan import FitPlan
+from edgesr.quant.learning.plan import FitPlan, Kind
 from edgesr.quant.learning.saved import SavedFit, digest_of
 from edgesr.quant.learning.student import Parameters, Student
 
@@ -91,8 +92,9 @@ class _Fit:
             group["lr"] = rate * factor
         shards = list(pool.map(self._gradients, next(self.batches).chunk(SHARDS)))
         for i, p in enumerate(self.moving):
-            p.grad = torch.stack([gradients[i] for gradients in shards]).sum(0)
-        if not all(bool(torch.isfinite(p.grad).all()) for p in self.moving if p.grad is not None):
+            p.grad = torch.stack([gradients[i] for _, gradients in shards]).sum(0)
+        # the loss too: the clip of the output gives no gradient to what is no number
+        if not _finite([loss for loss, _ in shards] + [p.grad for p in self.moving if p.grad is not None]):
             raise DivergedError(f"{self.plan.name} diverged at step {self.step} of {self.plan.steps}")
         self.whole = False  # until the step is done, an interrupt must not save
         self.optimizer.step()
@@ -102,8 +104,8 @@ class _Fit:
         self.step += 1
         self.whole = True
 
-    def _gradients(self, chosen: Tensor) -> tuple[Tensor, ...]:
-        """The gradients of some patches' share of the loss."""
+    def _gradients(self, chosen: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Some patches' share of the loss, and its gradients."""
         x = self._on_device(self.patches.inputs[chosen]).contiguous(memory_format=torch.channels_last) / 255
         output = self.student.execute(x, self.leaves)
         share = self.plan.label_share
@@ -111,18 +113,22 @@ class _Fit:
         if share:
             loss = loss + share * (output - self._on_device(self.patches.labels[chosen]) / 255).square().mean()
         loss = loss * (len(chosen) / self.plan.batch)
-        return torch.autograd.grad(loss, self.moving, materialize_grads=True)
+        return loss.detach(), torch.autograd.grad(loss, self.moving, materialize_grads=True)
 
     def _on_device(self, x: Tensor) -> Tensor:
         return x.to(self.device, torch.float32)
 
     def result(self) -> Parameters:
-        """The mean of what moved, and what stood still."""
+        """The mean of what moved, and what stood still; raises `DivergedError` where it holds no usable numbers."""
         means = iter(self.mean)
-        return {
+        found = {
             kind: [(next(means) if p.requires_grad else p.detach()).cpu() for p in values]
             for kind, values in self.leaves.items()
         }
+        steps = [step.exp() for step in found[Kind.STEPS]]
+        if not _finite([p for values in found.values() for p in values] + steps) or not all(steps):
+            raise DivergedError(f"{self.plan.name} diverged at its last step, {self.step}")
+        return found
 
     def save(self, saved: SavedFit | None) -> None:
         """Write everything that the next step depends on."""
@@ -150,3 +156,7 @@ class _Fit:
                     self.optimizer.state[p] = moments | {"step": torch.tensor(float(self.step))}
         for _ in range(self.step):
             next(self.batches)
+
+
+def _finite(values: Sequence[Tensor]) -> bool:
+    return all(bool(torch.isfinite(value).all()) for value in values)

@@ -15,7 +15,7 @@ from edgesr.images import Image8
 from edgesr.quant.images import middles, spread
 from edgesr.quant.learning.hard_images import hard_images
 from edgesr.quant.learning.patches import PATCH_SIDE, Mixture, Patches, make_patches, mirrored_to
-from edgesr.quant.photographs import hold_out, labelled
+from edgesr.quant.photographs import LabelledImage, hold_out, labelled
 from edgesr.quant.selection import Selection
 
 STARTING_IMAGES = 48
@@ -43,7 +43,7 @@ def gather(graph: Graph, images: Sequence[Image8], mixture: Mixture, seed: int) 
     generator = np.random.default_rng(seed)
     multiple = graph.size_multiple
     side = max(1, PATCH_SIDE // multiple) * multiple
-    pairs = labelled(learned, int(graph.scale), multiple)
+    pairs = _pairs(graph, learned)
     patches = make_patches(graph, pairs, learned, mixture, generator, side)
     inputs = _inputs(graph, learned)
     hard_side = max(1, HARD_SIDE // multiple) * multiple
@@ -56,10 +56,15 @@ def gather(graph: Graph, images: Sequence[Image8], mixture: Mixture, seed: int) 
     return Material(tuple(starting), patches, tuple(rounding), Selection(graph, choosing))
 
 
+def _pairs(graph: Graph, images: Sequence[Image8]) -> list[LabelledImage]:
+    """The images that are their own labels; none where the network's scale is no whole number."""
+    return labelled(images, int(graph.scale), graph.size_multiple) if graph.scale.denominator == 1 else []
+
+
 def _inputs(graph: Graph, images: Sequence[Image8]) -> list[Image8]:
     """What the network will see: the images reduced where that leaves a patch, and as they are."""
-    pairs = [pair.lr for pair in labelled(images, int(graph.scale), graph.size_multiple)]
-    large = [image for image in pairs if min(image.shape[:2]) >= PATCH_SIDE]
+    reduced = [pair.lr for pair in _pairs(graph, images)]
+    large = [image for image in reduced if min(image.shape[:2]) >= PATCH_SIDE]
     multiple = graph.size_multiple
     plain = [mirrored_to(image, multiple) for image in images]
     return large + spread(plain, max(1, len(large) // 4)) if large else plain

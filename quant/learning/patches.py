@@ -33,6 +33,11 @@ class Mixture:
     hard_share: float = 0.12
     plain_share: float = 0.2
 
+    def __post_init__(self) -> None:
+        """Refuse mixtures of nothing, and shares that are none."""
+        if self.count < 1 or not 0 <= self.hard_share <= 1 or not 0 <= self.plain_share <= 1:
+            raise ValueError(f"{self}: count must be positive, and shares lie in 0..1")
+
 
 @dataclass(frozen=True, eq=False)
 class Patches:

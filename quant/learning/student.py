@@ -23,7 +23,7 @@ from torch import Tensor
 from edgesr.graph import Graph
 from edgesr.ops import Convolution, Op
 from edgesr.quant.channel_scales import ScaleStructure, weight_factors
-from edgesr.quant.learning.fake_quant import fake_quantize
+from edgesr.quant.learning.fake_quant import LEVELS, fake_quantize
 from edgesr.quant.learning.plan import Kind
 from edgesr.quant.ranges import MOVERS, is_prescribed, tied_groups
 from edgesr.quant.weights import WEIGHT_LIMIT
@@ -69,7 +69,10 @@ class Student:
     def execute(self, x: Tensor, parameters: Parameters) -> Tensor:
         """The output (N, C, sH, sW) in [0, 1] for images (N, C, H, W), differentiable in the parameters."""
         steps = [step.exp() for step in parameters[Kind.STEPS]]
-        zeros = [z.detach() if one else z for z, one in zip(parameters[Kind.ZEROS], self.one_sided, strict=True)]
+        zeros = [
+            z.detach() if one else z.clamp(0, LEVELS)
+            for z, one in zip(parameters[Kind.ZEROS], self.one_sided, strict=True)
+        ]
 
         def observe(name: str, y: Tensor) -> Tensor:
             group = self.group_of.get(name)
@@ -107,7 +110,7 @@ class Student:
         for i, group in enumerate(self.groups):
             step = as_stored(parameters[Kind.STEPS][i].exp().item())
             lowest = self.activations[group[0]].lowest
-            zero = round(min(255.0, max(0.0, parameters[Kind.ZEROS][i].item()))) + lowest
+            zero = round(parameters[Kind.ZEROS][i].clamp(0, LEVELS).item()) + lowest
             activations |= dict.fromkeys(group, QuantParams(step, zero))
         return replace(self.graph, ops=ops), activations
 
