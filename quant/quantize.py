@@ -68,7 +68,7 @@ def quantize(
     none.
     """
     with torch_threads(1):
-        first = _start(graph, images, replace(recipe, sign_split=False), progress)
+        first = _start(graph, images, replace(recipe, sign_split=False) if recipe.learning else recipe, progress)
         result = _rounded(first, recipe, images, progress)
         if not recipe.learning:
             return result

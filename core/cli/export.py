@@ -63,8 +63,18 @@ def parse_target(ctx: click.Context, param: click.Parameter, names: tuple[str, .
 @click.option(
     "--layout", type=click.Choice([layout.value for layout in Layout]), help="Order of the image's axes (ONNX)."
 )
-@click.option("--calib", type=click.Path(path_type=Path), help="A folder of natural images for INT8 ranges.")
-@click.option("--effort", type=click.Choice(EFFORTS), default=EFFORTS[0], show_default=True, help="INT8 recipe.")
+@click.option(
+    "--calib",
+    type=click.Path(path_type=Path),
+    help="A folder of photographs for INT8: ranges, and learning in deeper efforts.",
+)
+@click.option(
+    "--effort",
+    type=click.Choice(EFFORTS),
+    default=EFFORTS[0],
+    show_default=True,
+    help="How much is done for INT8 quality: seconds, a minute or two, a quarter of an hour.",
+)
 @click.option(
     "--max-drop",
     "max_drop",
@@ -146,10 +156,22 @@ def _print_summary(result: ExportResult, out: Path) -> None:
         operators = f"{len(report.operators)} within limits"
         rows.append((artifact.file, f"{artifact.size_bytes / 1000:.0f} KB", runner, error, operators))
     print_table(("file", "size", "checked in", "worst against PyTorch", "operators"), rows, right=(1,))
+    for note in _notes(result):
+        click.echo(f"note: {note}", err=True)
     place = shlex.quote(str(out))
     click.echo(f"\nWritten to {place}, beside manifest.json. Next:")
     click.echo(f"  edgesr verify parity {place}   # in every runtime, on odd sizes and noise")
     click.echo(f"  edgesr bench {place}           # latency on this machine")
+
+
+def _notes(result: ExportResult) -> list[str]:
+    """What quantization has to say: each thing once, though several files may come from it."""
+    notes: dict[str, None] = {}
+    for artifact in result.artifacts:
+        quantization = artifact.facts.get("quantization")
+        found = quantization.get("notes") if isinstance(quantization, dict) else None
+        notes |= dict.fromkeys(str(note) for note in found or ())
+    return list(notes)
 
 
 def _worst(rows: Sequence[ParityRow], integers: bool) -> tuple[str, str]:
