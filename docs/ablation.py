@@ -71,6 +71,5 @@ with tempfile.TemporaryDirectory() as saved:
         drops = [r - q for r, q in zip(reference, psnr_db(IntegerRunner(result.network)), strict=True)]
         macs = int(result.network.graph.macs_per_input_pixel())
         kept = f"{result.candidates[-1].score_db:.2f} dB" if result.candidates else ""
-        print(
-            f"{recipe.name:22}", f"{macs:,}", *(f"{drop:.3f}" for drop in drops), f"{seconds:.0f} s", kept, flush=True
-        )
+        row = (f"{recipe.name:22}", f"{macs:,}", *(f"{drop:.3f}" for drop in drops), f"{seconds:.0f} s", kept)
+        print(*row, flush=True)

@@ -59,8 +59,8 @@ class _Fit:
     """Parameters, their mean, Adam's moments, and the step."""
 
     def __init__(self, student: Student, start: Parameters, patches: Patches, plan: FitPlan) -> None:
-        self.student, self.patches, self.plan = student, patches, plan
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.student, self.patches, self.plan = student.on(self.device), patches, plan
         self.leaves: Parameters = {
             kind: [p.detach().clone().to(self.device).requires_grad_(kind in plan.rates) for p in values]
             for kind, values in start.items()

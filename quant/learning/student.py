@@ -14,6 +14,7 @@ The image grids at both ends are not learned; the output is clipped to [0, 1] bu
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -66,6 +67,13 @@ class Student:
             Kind.WEIGHTS: [torch.zeros(op.weight.shape) for op in self.convolutions],
         }
 
+    def on(self, device: torch.device) -> Student:
+        """The student with its own tensors on a device."""
+        moved = copy.copy(self)
+        moved.unit = [unit.to(device) for unit in self.unit]
+        moved.base = [(weight.to(device), bias.to(device)) for weight, bias in self.base]
+        return moved
+
     def execute(self, x: Tensor, parameters: Parameters) -> Tensor:
         """The output (N, C, sH, sW) in [0, 1] for images (N, C, H, W), differentiable in the parameters."""
         steps = [step.exp() for step in parameters[Kind.STEPS]]
@@ -89,7 +97,7 @@ class Student:
         for i, op in enumerate(self.convolutions):
             weight, bias = self.base[i]
             weight = weight + parameters[Kind.WEIGHTS][i] * self.unit[i]
-            out, into = torch.exp(-logs[op.name]), torch.exp(logs[op.inputs[0]])
+            out, into = torch.exp(-logs[op.name]).to(weight), torch.exp(logs[op.inputs[0]]).to(weight)
             bias = bias * out + parameters[Kind.BIASES][i] * self._step(op.name, parameters)
             changed[op.name] = replace(op, weight=weight * weight_factors(op, out, into), bias=bias)
         return replace(self.graph, ops=tuple(changed.get(op.name, op) for op in self.graph))
