@@ -37,7 +37,7 @@ MakeFolds = Callable[[frozenset[str]], tuple[Fold, ...]]
 
 @dataclass(frozen=True)
 class FormChoice:
-    """A tensor that another form of the graph would spare: PSNR in dB with it alone in 8 bits, what sparing it costs."""
+    """A tensor that another form of the graph would spare: PSNR in dB with it alone in 8 bits, and what that costs."""
 
     tensor: str
     alone_db: float
