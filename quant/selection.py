@@ -37,5 +37,6 @@ class Selection:
                 progress("comparing quantizations", done, len(self.inputs))
                 error = (network.execute(x).clamp(0, 1) - expected).square().mean()
                 scores.append((-10 * torch.log10(error)).clamp_max(BEST_DB))
+        progress("comparing quantizations", len(self.inputs), len(self.inputs))
         mean = torch.stack(scores).mean().item()
         return mean if mean == mean else -float("inf")
