@@ -37,7 +37,7 @@ class NpuProfile:
     wide_mac: float
     byte: float
     assumption: str
-    max_mac_growth: float = 1.5
+    max_mac_growth: float = 1.45
     formats: tuple[Format, ...] = (Format.TFLITE, Format.ONNX)
     refusals: Mapping[Format, Refusals] = field(default_factory=dict)
 

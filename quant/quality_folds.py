@@ -9,8 +9,8 @@ each multiplication first, as long as the graph's multiplications stay within a 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -31,9 +31,6 @@ from edgesr.quantized import QuantParams
 MEASURED_IMAGES = 8
 MEASURED_SIDE = 64
 
-MakeFolds = Callable[[frozenset[str]], tuple[Fold, ...]]
-"""The folds that spare these tensors."""
-
 
 @dataclass(frozen=True)
 class FormChoice:
@@ -48,11 +45,15 @@ class FormChoice:
 
 @dataclass(frozen=True, eq=False)
 class FormRule:
-    """Which tensors are spared: those below `threshold_db`, while MACs per input pixel stay within `max_macs`."""
+    """Which tensors are spared: those below `threshold_db`, while MACs per input pixel stay within `max_macs`.
+
+    Products are only split where `split` says so.
+    """
 
     ranges: RangeRule
     threshold_db: float
     max_macs: float = math.inf
+    split: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,62 +65,83 @@ class Forms:
     choices: tuple[FormChoice, ...]
 
 
-def compose_sensitive(
+def choose_forms(
     graph: Graph, images: Sequence[np.ndarray], calibration: Calibration, rule: FormRule, progress: Progress = silent
 ) -> Forms:
-    """The graph with the compositions that spare a sensitive tensor between convolutions, or before a gate."""
+    """The graph with the forms that spare its sensitive tensors.
+
+    A product's readers may have to be composed before it can be split: what splitting costs is counted on the graph
+    with every composition done, and a product that cannot be split in the end is left whole.
+    """
+    names = _between(graph)
+    composed = run_folds(graph, _compositions(names))[0]
+    products = {op.name for op in _applicable(SignSplit(), composed)} if rule.split else set()
+    before, dense = float(graph.macs_per_input_pixel()), float(composed.macs_per_input_pixel())
+    added = {name: _macs_of(graph, _compositions(frozenset({name}))) - before for name in names}
+    added |= {name: _macs_of(composed, _splits(frozenset({name}))) - dense for name in products}
+    scores = _scores(graph, images, calibration, rule, added, progress)
+    choices = _choose(before, added, scores, rule)
+    taken = frozenset(choice.tensor for choice in choices if choice.taken)
+    graph, compositions = run_folds(graph, _compositions(taken & names))
+    graph, splits = run_folds(graph, _splits(taken & products))
+    done = {name for record in splits for name in record.changed}
+    left = {name: _left_whole(graph, name) for name in taken & products - done}
+    return Forms(graph, (*compositions, *splits), tuple(_corrected(choice, left) for choice in choices))
+
+
+def _between(graph: Graph) -> frozenset[str]:
+    """Tensors between two convolutions that can be composed, or before a gate that can read past them."""
     pairs, gates = _applicable(ComposeConvs(math.inf), graph), _applicable(GateForm(), graph)
-    between = {op.inputs[0] for op in (*pairs, *gates)}
-    return _spare(graph, images, calibration, rule, between, _compositions, progress)
-
-
-def split_sensitive(
-    graph: Graph, images: Sequence[np.ndarray], calibration: Calibration, rule: FormRule, progress: Progress = silent
-) -> Forms:
-    """The graph with the sensitive products split by sign that can be."""
-    products = {op.name for op in _applicable(SignSplit(), graph)}
-    return _spare(graph, images, calibration, rule, products, lambda past: (SignSplit(past),), progress)
+    return frozenset(op.inputs[0] for op in (*pairs, *gates))
 
 
 def _compositions(past: frozenset[str]) -> tuple[Fold, ...]:
     return ComposeConvs(math.inf, past), GateForm(past)
 
 
-def _spare(
+def _splits(past: frozenset[str]) -> tuple[Fold, ...]:
+    return (SignSplit(past),)
+
+
+def _scores(
     graph: Graph, images: Sequence[np.ndarray], calibration: Calibration, rule: FormRule, names: Collection[str],
-    folds: MakeFolds, progress: Progress,
-) -> Forms:  # fmt: skip
-    """The graph with the folds run for the chosen ones of the tensors."""
+    progress: Progress,
+) -> dict[str, float]:  # fmt: skip
+    """PSNR in dB with each tensor alone quantized."""
     candidates = {name: QuantParams.from_range(*rule.ranges.bounds(calibration[name])) for name in sorted(names)}
     chosen = middles(images, MEASURED_IMAGES, MEASURED_SIDE, graph.size_multiple)
-    scores = sensitivities_db(graph, chosen, candidates, progress)
-    choices = _choose(graph, scores, rule, folds)
-    taken = frozenset(choice.tensor for choice in choices if choice.taken)
-    folded, records = run_folds(graph, folds(taken))
-    return Forms(folded, tuple(records), tuple(choices))
+    return sensitivities_db(graph, chosen, candidates, progress)
 
 
-def _choose(graph: Graph, scores: dict[str, float], rule: FormRule, folds: MakeFolds) -> list[FormChoice]:
+def _choose(before: float, added: Mapping[str, float], scores: Mapping[str, float], rule: FormRule) -> list[FormChoice]:
     """Every tensor, the most error for each added multiplication first."""
-    before = float(graph.macs_per_input_pixel())
-    added = {name: _macs_of(graph, folds(frozenset({name}))) - before for name in scores}
 
     def error_per_mac(name: str) -> float:
         return math.inf if added[name] <= 0 else float(10 ** (-scores[name] / 10) / added[name])
 
     choices: list[FormChoice] = []
     total = before
-    for name in sorted(scores, key=error_per_mac, reverse=True):
+    for name in sorted(sorted(scores), key=error_per_mac, reverse=True):
         why = f"alone it is below {rule.threshold_db:.1f} dB"
         taken = scores[name] < rule.threshold_db
         if not taken:
             why = f"alone it is not below {rule.threshold_db:.1f} dB"
         elif added[name] > 0 and total + added[name] > rule.max_macs:
             taken, why = False, f"the graph would have more than {rule.max_macs:,.0f} MACs per input pixel"
-        if taken:
-            total += added[name]
+        total += added[name] if taken else 0
         choices.append(FormChoice(name, scores[name], added[name], taken, why))
     return choices
+
+
+def _left_whole(graph: Graph, name: str) -> str:
+    """Why a product was not split after all."""
+    op = graph.producer(name)
+    assert op is not None  # a product is never composed away
+    return SignSplit().refuses(graph, op) or "it was not split"
+
+
+def _corrected(choice: FormChoice, left: Mapping[str, str]) -> FormChoice:
+    return replace(choice, taken=False, why=left[choice.tensor]) if choice.tensor in left else choice
 
 
 def _macs_of(graph: Graph, folds: tuple[Fold, ...]) -> float:

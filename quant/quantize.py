@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgesr.errors import CalibrationError, ExportError
+from edgesr.export.folds.sign_split import SignSplit
 from edgesr.export.pipeline import FoldRecord, run_folds
 from edgesr.graph import Graph
 from edgesr.images import Image8
@@ -23,7 +24,7 @@ from edgesr.quant.learning.fit import DivergedError
 from edgesr.quant.learning.material import gather
 from edgesr.quant.learning.stages import Stages
 from edgesr.quant.learning.student import Student
-from edgesr.quant.quality_folds import FormChoice, FormRule, compose_sensitive, split_sensitive
+from edgesr.quant.quality_folds import FormChoice, FormRule, choose_forms
 from edgesr.quant.ranges import choose_ranges
 from edgesr.quant.recipe import INTEGER_FOLDS, Recipe
 from edgesr.quant.sequential import refine
@@ -86,24 +87,21 @@ class _Start:
 
 
 def _start(graph: Graph, images: Sequence[Image8], recipe: Recipe, progress: Progress) -> _Start:
-    rule = FormRule(
-        recipe.ranges, recipe.sensitive_below_db, float(graph.macs_per_input_pixel()) * recipe.max_mac_growth
-    )
+    max_macs = float(graph.macs_per_input_pixel()) * recipe.max_mac_growth
+    rule = FormRule(recipe.ranges, recipe.sensitive_below_db, max_macs, recipe.sign_split)
     graph, records = run_folds(graph, INTEGER_FOLDS)
     folds: tuple[FoldRecord, ...] = tuple(records)
-    forms: tuple[FormChoice, ...] = ()
+    choices: tuple[FormChoice, ...] = ()
     calibration = calibrate(graph, images, progress)
     if recipe.sensitive_below_db > 0:
-        composed = compose_sensitive(graph, images, calibration, rule, progress)
-        graph, folds, forms = composed.graph, folds + composed.folds, composed.choices
-        calibration = {name: calibration[name] for name in graph.specs}  # exact folds keep the values of what is left
-    if recipe.sensitive_below_db > 0 and recipe.sign_split:
-        split = split_sensitive(graph, images, calibration, rule, progress)
-        graph, folds, forms = split.graph, folds + split.folds, forms + split.choices
-        calibration = calibrate(graph, images, progress) if split.folds else calibration
+        forms = choose_forms(graph, images, calibration, rule, progress)
+        graph, folds, choices = forms.graph, folds + forms.folds, forms.choices
+        if any(record.fold == SignSplit.name for record in forms.folds):
+            calibration = calibrate(graph, images, progress)
+        calibration = {name: calibration[name] for name in graph.specs}  # other folds keep the values of what is left
     if recipe.equalization > 0:
         graph, calibration = equalize(graph, calibration, recipe.equalization)
-    return _Start(graph, choose_ranges(graph, calibration, recipe.ranges), folds, forms)
+    return _Start(graph, choose_ranges(graph, calibration, recipe.ranges), folds, choices)
 
 
 def _rounded(start: _Start, recipe: Recipe, images: Sequence[Image8], progress: Progress) -> Quantization:

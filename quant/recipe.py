@@ -46,7 +46,7 @@ class Recipe:
     gptq: bool = True
     bias_correction: bool = True
     refining_images: int = 12
-    max_mac_growth: float = 1.5
+    max_mac_growth: float = 1.45
     sign_split: bool = False
     learning: tuple[FitPlan, ...] = ()
     mixture: Mixture = field(default_factory=Mixture)

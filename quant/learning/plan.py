@@ -53,12 +53,12 @@ RANGES = FitPlan(
     "learning ranges", 300, {Kind.SCALES: 9e-3, Kind.STEPS: 6e-3, Kind.ZEROS: 0.05, Kind.BIASES: 3e-3}, seed=1
 )
 DISTILLATION = FitPlan(
-    "distilling", 6000,
+    "distilling", 8000,
     {Kind.SCALES: 6e-3, Kind.STEPS: 4e-3, Kind.ZEROS: 0.05, Kind.BIASES: 3e-3, Kind.WEIGHTS: 1e-3},
     label_share=0.1, seed=2,
 )  # fmt: skip
 HALF_ROUNDED = FitPlan(
-    "distilling, half rounded", 800,
+    "distilling, half rounded", 1200,
     {Kind.STEPS: 2e-3, Kind.ZEROS: 0.03, Kind.BIASES: 3e-3, Kind.WEIGHTS: 1e-3},
     label_share=0.1, seed=3, rounded_share=0.5,
 )  # fmt: skip

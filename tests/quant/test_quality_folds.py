@@ -14,7 +14,7 @@ from edgesr.graph import Graph
 from edgesr.ops import Activation, Add, Conv2d, DepthToSpace, Mul
 from edgesr.quant import quality_folds
 from edgesr.quant.calibration import calibrate
-from edgesr.quant.quality_folds import FormChoice, FormRule, compose_sensitive, split_sensitive
+from edgesr.quant.quality_folds import FormChoice, FormRule, choose_forms
 from edgesr.quant.ranges import RangeRule
 
 Images = tuple[np.ndarray, ...]
@@ -23,7 +23,7 @@ Assert = Callable[[Graph, Graph], None]
 
 def composed(graph: Graph, images: Images, threshold_db: float) -> tuple[Graph, dict[str, tuple[str, ...]]]:
     """The graph and, by fold, what it rewrote."""
-    forms = compose_sensitive(graph, images, calibrate(graph, images), FormRule(RangeRule(), threshold_db))
+    forms = choose_forms(graph, images, calibrate(graph, images), FormRule(RangeRule(), threshold_db))
     return forms.graph, {record.fold: record.changed for record in forms.folds}
 
 
@@ -142,7 +142,7 @@ def test_the_threshold_is_compared_with_what_quantizing_the_tensor_costs(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(quality_folds, "sensitivities_db", listening)
-        compose_sensitive(small_spanv2, images, calibration, FormRule(rule, 0.0))
+        choose_forms(small_spanv2, images, calibration, FormRule(rule, 0.0))
     assert set(asked) == {"depthwise_conv", "block_2.c3.conv"}
     low, high = sorted(asked.values())
     assert high - low > 0.5, "the two tensors must differ, or this test proves nothing"
@@ -170,13 +170,13 @@ def test_composing_a_sensitive_tensor_helps(build: Any, noise: Images) -> None:
     first[1] = first[0] = 100 * first[0]
     second[:, 1] = -second[:, 0]
     calibration, rule = calibrate(graph, noise), RangeRule()
-    forms = compose_sensitive(graph, noise, calibration, FormRule(rule, 58.9))
+    forms = choose_forms(graph, noise, calibration, FormRule(rule, 58.9))
     assert [op.name for op in forms.graph] == ["out"] and forms.folds[0].exactness == ComposeConvs().exactness.value
 
 
 def test_the_folds_keep_their_names_and_exactness(gates: Graph, chain: Graph, noise: Images) -> None:
     for graph, fold in ((gates, GateForm()), (chain, ComposeConvs())):
-        records = compose_sensitive(graph, noise, calibrate(graph, noise), FormRule(RangeRule(), math.inf)).folds
+        records = choose_forms(graph, noise, calibrate(graph, noise), FormRule(RangeRule(), math.inf)).folds
         assert {(record.fold, record.exactness) for record in records} == {(fold.name, fold.exactness.value)}
 
 
@@ -224,7 +224,7 @@ def test_the_quantization_that_is_tried_is_the_rule_s(
         return dict.fromkeys(candidates, 99.0)
 
     monkeypatch.setattr(quality_folds, "sensitivities_db", listening)
-    compose_sensitive(chain, noise, calibration, FormRule(rule, 40.0))
+    choose_forms(chain, noise, calibration, FormRule(rule, 40.0))
     low, high = rule.bounds(calibration["b"])
     assert tried["b"].scale == pytest.approx((max(high, 0) - min(low, 0)) / 255, rel=1e-6)
 
@@ -251,11 +251,11 @@ def test_the_most_error_for_each_multiplication_goes_first_within_the_budget(
     )
     scored(monkeypatch, {"narrow": 30.0, "narrower": 30.0})
     calibration, before = calibrate(graph, noise), float(graph.macs_per_input_pixel())
-    free = compose_sensitive(graph, noise, calibration, FormRule(RangeRule(), 40.0))
+    free = choose_forms(graph, noise, calibration, FormRule(RangeRule(), 40.0))
     cheap, dear = free.choices
     assert 0 < cheap.added_macs_per_input_pixel < dear.added_macs_per_input_pixel and cheap.taken and dear.taken
     budget = before + dear.added_macs_per_input_pixel
-    tight = compose_sensitive(graph, noise, calibration, FormRule(RangeRule(), 40.0, max_macs=budget))
+    tight = choose_forms(graph, noise, calibration, FormRule(RangeRule(), 40.0, max_macs=budget))
     assert [choice.taken for choice in tight.choices] == [True, False]
     assert "MACs per input pixel" in tight.choices[1].why
     assert float(tight.graph.macs_per_input_pixel()) == before + cheap.added_macs_per_input_pixel <= budget
@@ -266,7 +266,7 @@ def test_what_is_not_sensitive_is_listed_with_its_reason(
     chain: Graph, noise: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scored(monkeypatch, {"a": 60.0, "b": 20.0, "c": 60.0})
-    choices = compose_sensitive(chain, noise, calibrate(chain, noise), FormRule(RangeRule(), 40.0)).choices
+    choices = choose_forms(chain, noise, calibrate(chain, noise), FormRule(RangeRule(), 40.0)).choices
     assert {choice.tensor for choice in choices} == {"a", "b", "c"}
     (taken,) = (choice for choice in choices if choice.taken)
     assert taken == FormChoice("b", 20.0, taken.added_macs_per_input_pixel, True, "alone it is below 40.0 dB")
@@ -276,10 +276,19 @@ def test_what_is_not_sensitive_is_listed_with_its_reason(
 def test_sensitive_products_are_split(small_spanv2: Graph, photographs: Images, assert_same: Assert) -> None:
     """The last product is read by the head alone, once the head is one convolution; the others by sums too."""
     images = photographs[:2]
-    dense = compose_sensitive(small_spanv2, images, calibrate(small_spanv2, images), FormRule(RangeRule(), math.inf))
-    calibration = calibrate(dense.graph, images)
-    assert split_sensitive(dense.graph, images, calibration, FormRule(RangeRule(), 0.0)).graph is dense.graph
-    split = split_sensitive(dense.graph, images, calibration, FormRule(RangeRule(), math.inf))
-    assert [record.fold for record in split.folds] == ["sign-split"]
-    assert split.graph.macs_per_input_pixel() > dense.graph.macs_per_input_pixel()
+    calibration = calibrate(small_spanv2, images)
+    split = choose_forms(small_spanv2, images, calibration, FormRule(RangeRule(), math.inf, split=True))
+    assert [record.fold for record in split.folds] == ["compose-convs", "gate-form", "sign-split"]
+    added = sum(choice.added_macs_per_input_pixel for choice in split.choices)
+    assert split.graph.macs_per_input_pixel() == float(small_spanv2.macs_per_input_pixel()) + added
     assert_same(small_spanv2, split.graph)
+
+
+def test_a_product_whose_reader_stays_in_groups_is_left_whole(
+    small_spanv2: Graph, photographs: Images, monkeypatch: pytest.MonkeyPatch, assert_same: Assert
+) -> None:
+    images = photographs[:2]
+    scored(monkeypatch, {"depthwise_conv": 99.0, "block_2.c3.conv": 99.0, "block_2.mul": 20.0})
+    forms = choose_forms(small_spanv2, images, calibrate(small_spanv2, images), FormRule(RangeRule(), 40.0, split=True))
+    (product,) = (choice for choice in forms.choices if choice.tensor == "block_2.mul")
+    assert not product.taken and "in groups" in product.why and forms.folds == ()
