@@ -35,7 +35,7 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
-            raise click.ClickException(INTERRUPTED) from error
+            raise click.ClickException(str(error) or INTERRUPTED) from error
 
 
 @click.group(

@@ -1,5 +1,6 @@
 """What only a process of its own shows: exit codes, streams that end, native chatter, signals and sudden death."""
 
+import json
 import os
 import random
 import signal
@@ -33,6 +34,16 @@ def check_file(path, file, *rest, **options):
     time.sleep(300)
 
 exporting.check_file = check_file
+sys.argv = ["edgesr", *sys.argv[1:]]
+main()
+"""
+
+SAVING_EVERY_STEP = """
+import sys
+from edgesr.cli import main
+from edgesr.quant.learning import fit
+
+fit.SAVE_EVERY_S = 0.0
 sys.argv = ["edgesr", *sys.argv[1:]]
 main()
 """
@@ -159,3 +170,32 @@ def test_killed_at_any_moment(exported: Path, run: Run, small_checkpoint: Path, 
     assert_every_listed_file_is_whole_and_loads(exported)
     run(*line, "-q").done()
     assert not list(exported.rglob(".edgesr-*")) and len(load_manifest(exported).artifacts) == 6
+
+
+@pytest.mark.slow
+def test_an_interrupted_export_goes_on(small_checkpoint: Path, photos: Path, tmp_path: Path) -> None:
+    export = ["export", str(small_checkpoint), "--calib", str(photos), "--effort", "balanced", "-o"]
+    out, at_once = tmp_path / "interrupted", tmp_path / "at once"
+    process = subprocess.Popen(
+        [sys.executable, "-c", SAVING_EVERY_STEP, *export, str(out)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
+    )  # fmt: skip
+    deadline = time.monotonic() + PATIENCE_S
+    while not list(out.glob(".learning/fit-*.safetensors")):
+        assert process.poll() is None and time.monotonic() < deadline, "no state was ever saved"
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    printed, complaint = process.communicate(timeout=PATIENCE_S)
+    assert (process.returncode, printed) == (1, "") and complaint.count("\n") == 1
+    assert "interrupted while learning ranges; the same command goes on from step" in complaint
+    assert list(out.glob(".learning/fit-*.safetensors")) and not list(out.glob("*.tflite"))
+    for folder in (out, at_once):
+        done = command(EDGESR, *export, folder)
+        assert done.returncode == 0, done.stderr
+        assert not (folder / ".learning").exists()
+    (artifact,), (other,) = load_manifest(out).artifacts, load_manifest(at_once).artifacts
+    assert artifact.sha256 == other.sha256
+    facts = json.loads((out / "manifest.json").read_text())["artifacts"][0]["facts"]["quantization"]
+    assert [entry["stage"] for entry in facts["compared_on_held_out_images"]] == ["not learned", "learning ranges"]
+    best = max(entry["score_db"] for entry in facts["compared_on_held_out_images"])
+    assert best >= facts["compared_on_held_out_images"][0]["score_db"]
