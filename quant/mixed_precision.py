@@ -64,10 +64,18 @@ def judging_pairs(photographs: Sequence[np.ndarray], graph: Graph) -> list[Label
 
 
 class WidthChooser:
-    """One 8-bit network, the images that calibrate it, and the extremes of its tensors on them."""
+    """One 8-bit network, the images that calibrate it, and the extremes of its tensors on them.
 
-    def __init__(self, network: QuantizedGraph, images: Sequence[np.ndarray], progress: Progress = silent) -> None:
+    Drops are counted from the pictures of `reference`: a network that has learned is another one than it was made from.
+    None means the network's own float graph.
+    """
+
+    def __init__(
+        self, network: QuantizedGraph, images: Sequence[np.ndarray], progress: Progress = silent,
+        reference: Graph | None = None,
+    ) -> None:  # fmt: skip
         self.network = network
+        self.reference = reference or network.graph
         self.progress = progress
         self.calibration: Calibration = calibrate(network.graph, images, progress)
         self.images = images
@@ -102,7 +110,7 @@ class _Search:
         self.budget = max_drop_db
         self.npu = npu
         self.refusals = refusals
-        self.meter = DropMeter(chooser.network.graph, pairs)
+        self.meter = DropMeter(chooser.reference, pairs)
         self.possible = widenable(chooser.network.graph, refusals)
 
     def result(self) -> Assignment:

@@ -134,7 +134,7 @@ class _Session:
         )
         self.quantization: Quantization | None = None
         widths = width_request(request.max_drop_db, request.npu, request.targets)
-        self.widths = WidthPlan(widths, self.images.pieces, request.calibration, progress)
+        self.widths = WidthPlan(widths, self.graph, self.images.pieces, request.calibration, progress)
         self.written: list[Artifact] = []
         self.parity: dict[str, ParityReport] = {}
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from edgesr.errors import ExportError
+from edgesr.graph import Graph
 from edgesr.npu_profile import NPU_PROFILES, NpuProfile, find_npu_profile
 from edgesr.progress import Progress
 from edgesr.quant.mixed_precision import Assignment, WidthChooser, judging_pairs
@@ -47,9 +48,11 @@ class WidthPlan:
     """What one export has found for each file format."""
 
     def __init__(
-        self, request: WidthRequest, images: Sequence[np.ndarray], calibration: Path | None, progress: Progress
-    ) -> None:
+        self, request: WidthRequest, reference: Graph, images: Sequence[np.ndarray], calibration: Path | None,
+        progress: Progress,
+    ) -> None:  # fmt: skip
         self.request = request
+        self._reference = reference
         self._images = images
         self._calibration = calibration
         self._progress = progress
@@ -77,7 +80,7 @@ class WidthPlan:
     def _chooser_of(self, narrow: QuantizedGraph) -> WidthChooser:
         if self._chooser is None:
             with torch_threads(1):
-                self._chooser = WidthChooser(narrow, self._images, self._progress)
+                self._chooser = WidthChooser(narrow, self._images, self._progress, self._reference)
         return self._chooser
 
     def _pairs_of(self, narrow: QuantizedGraph) -> list[LabelledImage]:
