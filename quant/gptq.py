@@ -56,7 +56,9 @@ def _round_columns(columns: Tensor, scales: Tensor, hessian: Tensor) -> tuple[Te
     order = torch.cat([hessian.diagonal()[:last].argsort(descending=True, stable=True), torch.tensor([last])])
     w, h = columns[:, order].clone(), hessian[order][:, order].clone()
     h.diagonal().add_(DAMPING * h.diagonal().mean())
-    factor = torch.linalg.cholesky(torch.linalg.inv(h), upper=True)
+    # the inverse through its own factor is symmetric to the last bit, also where constant inputs make h nearly singular
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(h))
+    factor = torch.linalg.cholesky(inverse, upper=True)
     integers = torch.zeros(columns.shape[0], last, dtype=torch.float64)
     for j in range(last):
         q = torch.round(w[:, j] / scales).clamp(-WEIGHT_LIMIT, WEIGHT_LIMIT)
