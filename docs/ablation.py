@@ -19,7 +19,7 @@ from edgesr.images import pair_folders
 from edgesr.model.registry import load_model
 from edgesr.progress import silent
 from edgesr.quant.images import load_calibration_images
-from edgesr.quant.learning.plan import ALL_ROUNDED, DISTILLATION, HALF_ROUNDED, RANGES
+from edgesr.quant.learning.plan import ALL_ROUNDED, DISTILLATION, RANGES, ROUNDING
 from edgesr.quant.photographs import load_photographs
 from edgesr.quant.quantize import quantize
 from edgesr.quant.ranges import RangeMethod, RangeRule
@@ -59,8 +59,8 @@ recipes = (
     Recipe("ranges, not split", learning=(RANGES,)),
     Recipe("+ ranges (balanced)", sign_split=True, learning=(RANGES,)),
     Recipe("+ distillation", sign_split=True, learning=(RANGES, DISTILLATION)),
-    Recipe("+ half rounded", sign_split=True, learning=(RANGES, DISTILLATION, HALF_ROUNDED)),
-    Recipe("+ all rounded (best)", sign_split=True, learning=(RANGES, DISTILLATION, HALF_ROUNDED, ALL_ROUNDED)),
+    Recipe("+ step by step rounded", sign_split=True, learning=(RANGES, DISTILLATION, *ROUNDING)),
+    Recipe("+ all rounded (best)", sign_split=True, learning=(RANGES, DISTILLATION, *ROUNDING, ALL_ROUNDED)),
 )
 reference = psnr_db(TorchRunner(model, torch.float32))
 with tempfile.TemporaryDirectory() as saved:
@@ -70,6 +70,6 @@ with tempfile.TemporaryDirectory() as saved:
         seconds = time.monotonic() - started
         drops = [r - q for r, q in zip(reference, psnr_db(IntegerRunner(result.network)), strict=True)]
         macs = int(result.network.graph.macs_per_input_pixel())
-        kept = f"{result.candidates[-1].score_db:.2f} dB" if result.candidates else ""
-        row = (f"{recipe.name:22}", f"{macs:,}", *(f"{drop:.3f}" for drop in drops), f"{seconds:.0f} s", kept)
+        kept = f"{result.candidates[-1].score_db:.3f} dB" if result.candidates else ""
+        row = (f"{recipe.name:23}", f"{macs:,}", *(f"{drop:.3f}" for drop in drops), f"{seconds:.0f} s", kept)
         print(*row, flush=True)

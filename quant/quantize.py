@@ -38,9 +38,10 @@ REFINING_SIDE = 80
 
 @dataclass(frozen=True)
 class Candidate:
-    """A stage's result: its mean PSNR in dB to the float network on the images kept for choosing."""
+    """A stage's result, and its score in dB by what it `measures` on the images kept for choosing."""
 
     stage: str
+    measures: str
     score_db: float
 
 
@@ -119,8 +120,9 @@ def _learned(
     """The best of the result so far and what each stage of learning gives."""
     progress("drawing patches", 0, 1)
     material = gather(graph, photographs, recipe.mixture, recipe.seed)
-    best, best_db = result, material.selection.score_db(result.network, progress)
-    candidates, notes = [Candidate("not learned", best_db)], []
+    judge = material.judge
+    best, best_db = result, judge.score_db(result.network, progress)
+    candidates, notes = [Candidate("not learned", judge.measures, best_db)], []
     start = _start(graph, material.starting, recipe, progress)
     stages = Stages(Student(start.graph, start.activations), material, progress, saved)
     for plan in recipe.learning:
@@ -129,10 +131,11 @@ def _learned(
         except (DivergedError, CalibrationError, ExportError) as error:
             notes.append(f"{error}; kept the best result before it")
             break
-        score_db = material.selection.score_db(network, progress)
-        candidates.append(Candidate(plan.name, score_db))
+        score_db = judge.score_db(network, progress)
+        candidates.append(Candidate(plan.name, judge.measures, score_db))
         if score_db > best_db:
             best, best_db = replace(result, network=network, folds=start.folds, forms=start.forms), score_db
         else:
-            notes.append(f"{plan.name} brought no gain ({score_db:.2f} dB after {best_db:.2f}); kept what was before")
+            was = f"{score_db:.3f} dB after {best_db:.3f}, {judge.measures}"
+            notes.append(f"{plan.name} brought no gain ({was}); kept what was before")
     return replace(best, candidates=tuple(candidates), notes=tuple(notes))

@@ -1,6 +1,7 @@
 """Inputs that photographs under-represent: screens, text, drawings, strong contrast, scenes reduced until they alias.
 
 Ranges learned on photographs alone clip on such images, and one clipped gate costs more than all rounding together.
+They are made as large as the network's output and reduced by its scale, so that their truth is known.
 """
 
 from __future__ import annotations
@@ -10,30 +11,38 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from edgesr.degradation import downsample
 from edgesr.images import Image8
+from edgesr.quant.photographs import LabelledImage
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 SUPERSAMPLING = 4
+"""Pixels that are drawn for each pixel of an input, or more."""
 REDUCTIONS = (1.25, 1.5, 2.0)
-"""How much further an input is reduced: its edges then lie closer together than in the images that it came from."""
+"""How much further an image is reduced: its edges then lie closer together than in the images that it came from."""
 
 
-def hard_images(inputs: Sequence[Image8], count: int, side: int, generator: np.random.Generator) -> list[Image8]:
-    """`count` RGB images (side, side, 3), in turn reduced, stretched in contrast, and drawn."""
+def hard_images(
+    sources: Sequence[Image8], count: int, side: int, scale: int, generator: np.random.Generator
+) -> list[LabelledImage]:
+    """`count` inputs (side, side, 3) with their truth, `scale` times as large: in turn reduced, stretched and drawn."""
     makers = (_reduced, _stretched, _drawn)
-    return [makers[i % 3](inputs, side, generator) for i in range(count)]
+    pictures = [makers[i % 3](sources, side, scale, generator) for i in range(count)]
+    return [LabelledImage(downsample(picture, scale), picture) for picture in pictures]
 
 
-def _reduced(inputs: Sequence[Image8], side: int, generator: np.random.Generator) -> Image8:
-    """A piece of an input, reduced once more, in slightly raised contrast."""
-    piece = _piece(inputs, round(side * float(generator.choice(REDUCTIONS))), generator)
-    small = Image.fromarray(piece).resize((side, side), Image.Resampling.BICUBIC)
+def _reduced(sources: Sequence[Image8], side: int, scale: int, generator: np.random.Generator) -> Image8:
+    """A piece of a source, reduced once more, in slightly raised contrast."""
+    large = side * scale
+    piece = _piece(sources, round(large * float(generator.choice(REDUCTIONS))), generator)
+    small = Image.fromarray(piece).resize((large, large), Image.Resampling.BICUBIC)
     return _contrasted(np.asarray(small), float(generator.uniform(1.0, 1.6)), generator)
 
 
-def _stretched(inputs: Sequence[Image8], side: int, generator: np.random.Generator) -> Image8:
-    """A piece of an input with its contrast stretched until much of it saturates."""
-    piece = Image.fromarray(_piece(inputs, side, generator)).resize((side, side), Image.Resampling.BICUBIC)
+def _stretched(sources: Sequence[Image8], side: int, scale: int, generator: np.random.Generator) -> Image8:
+    """A piece of a source with its contrast stretched until much of it saturates."""
+    large = side * scale
+    piece = Image.fromarray(_piece(sources, large, generator)).resize((large, large), Image.Resampling.BICUBIC)
     return _contrasted(np.asarray(piece), float(generator.uniform(1.5, 3.5)), generator)
 
 
@@ -43,18 +52,19 @@ def _contrasted(image: Image8, gain: float, generator: np.random.Generator) -> I
     return contrasted
 
 
-def _piece(inputs: Sequence[Image8], side: int, generator: np.random.Generator) -> Image8:
-    """A random square of a random input, at most `side` pixels a side."""
-    image = inputs[int(generator.integers(len(inputs)))]
+def _piece(sources: Sequence[Image8], side: int, generator: np.random.Generator) -> Image8:
+    """A random square of a random source, at most `side` pixels a side."""
+    image = sources[int(generator.integers(len(sources)))]
     side = min(side, *image.shape[:2])
     top, left = (int(generator.integers(n - side + 1)) for n in image.shape[:2])
     return image[top : top + side, left : left + side]
 
 
-def _drawn(inputs: Sequence[Image8], side: int, generator: np.random.Generator) -> Image8:
-    """Shapes, lines and text in flat colours, drawn four times as large and reduced."""
-    del inputs
-    large = side * SUPERSAMPLING
+def _drawn(sources: Sequence[Image8], side: int, scale: int, generator: np.random.Generator) -> Image8:
+    """Shapes, lines and text in flat colours, drawn larger and reduced."""
+    del sources
+    factor = max(2 * scale, SUPERSAMPLING)
+    large, unit = side * factor, factor / SUPERSAMPLING
     picture = Image.new("RGB", (large, large), _colour(generator))
     pen = ImageDraw.Draw(picture)
     for _ in range(int(generator.integers(3, 9))):
@@ -64,13 +74,15 @@ def _drawn(inputs: Sequence[Image8], side: int, generator: np.random.Generator) 
         if kind == 0:
             pen.rectangle(box, fill=colour)
         elif kind == 1:
-            pen.line((x0, y0, x1, y1), fill=colour, width=int(generator.integers(1, 10)))
+            pen.line((x0, y0, x1, y1), fill=colour, width=round(unit * generator.integers(1, 10)))
         elif kind == 2:
-            pen.ellipse(box, outline=colour, width=int(generator.integers(1, 8)))
+            pen.ellipse(box, outline=colour, width=round(unit * generator.integers(1, 8)))
         else:
             text = "".join(generator.choice(list(LETTERS), 8))
-            pen.text((x0, y0), text, fill=colour, font=ImageFont.load_default(size=int(generator.integers(10, 60))))
-    return np.asarray(picture.resize((side, side), Image.Resampling.BICUBIC))
+            font = ImageFont.load_default(size=round(unit * generator.integers(10, 60)))
+            pen.text((x0, y0), text, fill=colour, font=font)
+    reduced = picture.resize((side * scale, side * scale), Image.Resampling.BICUBIC)
+    return np.asarray(reduced)
 
 
 def _colour(generator: np.random.Generator) -> tuple[int, int, int]:

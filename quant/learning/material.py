@@ -15,26 +15,28 @@ from edgesr.images import Image8
 from edgesr.quant.images import middles, spread
 from edgesr.quant.learning.hard_images import hard_images
 from edgesr.quant.learning.patches import PATCH_SIDE, Mixture, Patches, make_patches, mirrored_to
+from edgesr.quant.learning.truth import undoes_reduction
 from edgesr.quant.photographs import LabelledImage, hold_out, labelled
-from edgesr.quant.selection import Selection
+from edgesr.quant.selection import Closeness, Faithfulness, Judge
 
 STARTING_IMAGES = 48
 ROUNDING_IMAGES = 12
 ROUNDING_HARD_IMAGES = 12
 ROUNDING_SIDE = 80
-CHOOSING_IMAGES = 18
+CHOOSING_IMAGES = 60
+CHOOSING_HARD_IMAGES = 30
 CHOOSING_SIDE = 128
 HARD_SIDE = 64
 
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """What a student starts, learns and is rounded on, uint8 images (H, W, 3), and what results are compared on."""
+    """What a student starts, learns and is rounded on, uint8 images (H, W, 3), and who compares results."""
 
     starting: tuple[Image8, ...]
     patches: Patches
     rounding: tuple[Image8, ...]
-    selection: Selection
+    judge: Judge
 
 
 def gather(graph: Graph, images: Sequence[Image8], mixture: Mixture, seed: int) -> Material:
@@ -42,18 +44,26 @@ def gather(graph: Graph, images: Sequence[Image8], mixture: Mixture, seed: int) 
     learned, held = hold_out(images)
     generator = np.random.default_rng(seed)
     multiple = graph.size_multiple
-    side = max(1, PATCH_SIDE // multiple) * multiple
-    pairs = _pairs(graph, learned)
-    patches = make_patches(graph, pairs, learned, mixture, generator, side)
+    side, hard_side = (max(1, n // multiple) * multiple for n in (PATCH_SIDE, HARD_SIDE))
+    pairs = [pair for pair in _pairs(graph, learned) if min(pair.lr.shape[:2]) >= side]
+    kept = _pairs(graph, held)
+    has_truth = bool(kept) and undoes_reduction(graph, pairs)
     inputs = _inputs(graph, learned)
-    hard_side = max(1, HARD_SIDE // multiple) * multiple
+    patches = make_patches(
+        graph, pairs if has_truth else [], learned if has_truth else inputs, mixture, generator, side
+    )
     starting = middles(inputs, STARTING_IMAGES, CHOOSING_SIDE, multiple)
     rounding = middles(inputs, ROUNDING_IMAGES, ROUNDING_SIDE, multiple)
-    rounding += hard_images(inputs, ROUNDING_HARD_IMAGES, hard_side, generator)
-    kept = _inputs(graph, held)
-    choosing = middles(kept, CHOOSING_IMAGES, CHOOSING_SIDE, multiple)
-    choosing += hard_images(kept, max(1, len(choosing) // 3), hard_side, generator)
-    return Material(tuple(starting), patches, tuple(rounding), Selection(graph, choosing))
+    rounding += [x.lr for x in hard_images(inputs, ROUNDING_HARD_IMAGES, hard_side, 1, generator)]
+    judge: Judge
+    if has_truth:
+        hard = hard_images([pair.hr for pair in kept], CHOOSING_HARD_IMAGES, hard_side, int(graph.scale), generator)
+        judge = Faithfulness(graph, spread(kept, CHOOSING_IMAGES), hard)
+    else:
+        choosing = middles(_inputs(graph, held), CHOOSING_IMAGES, CHOOSING_SIDE, multiple)
+        hard = hard_images(_inputs(graph, held), max(1, len(choosing) // 3), hard_side, 1, generator)
+        judge = Closeness(graph, choosing + [x.lr for x in hard])
+    return Material(tuple(starting), patches, tuple(rounding), judge)
 
 
 def _pairs(graph: Graph, images: Sequence[Image8]) -> list[LabelledImage]:

@@ -1,7 +1,7 @@
 """What is learned from: patches of inputs, what the float network makes of them, and the truth where it is known.
 
-Patches come from photographs reduced by the network's scale, whose truth is the photograph, from the images as they are
-(an input may be as soft as a photograph at its own size), and from hard images (see hard_images).
+Patches come from photographs reduced by the network's scale, whose truth is the photograph, from hard images made of
+them (see hard_images), and from the images as they are: an input may be as soft as a photograph at its own size.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ TEACHER_BATCH = 32
 class Mixture:
     """How many patches, and which share of them is hard, and which share of the rest is images as they are.
 
-    Where no image is large enough to be reduced, all of the rest are.
+    Where no truth is known, all of the rest are.
     """
 
-    count: int = 2400
-    hard_share: float = 0.12
+    count: int = 4800
+    hard_share: float = 0.2
     plain_share: float = 0.2
 
     def __post_init__(self) -> None:
@@ -66,19 +66,21 @@ def make_patches(
     graph: Graph, pairs: Sequence[LabelledImage], images: Sequence[Image8], mixture: Mixture,
     generator: np.random.Generator, side: int = PATCH_SIDE,
 ) -> Patches:  # fmt: skip
-    """Patches of labelled pairs, of images as they are, and of hard images made of the inputs of both."""
+    """Patches of labelled pairs, of images as they are, and of hard images, whose truth is known where pairs are."""
     pairs = [pair for pair in pairs if min(pair.lr.shape[:2]) >= side]
-    inputs = [pair.lr for pair in pairs] or list(images)
-    hard = hard_images(inputs, round(mixture.count * mixture.hard_share), side, generator)
+    scale = int(graph.scale) if pairs else 1
+    sources = [pair.hr for pair in pairs] or list(images)
+    hard = hard_images(sources, round(mixture.count * mixture.hard_share), side, scale, generator)
     rest = mixture.count - len(hard)
     plain = round(rest * mixture.plain_share) if pairs else rest
     drawn = [_pair_patch(pairs, side, generator) for _ in range(rest - plain)]
-    bare = [_patch(images, side, generator) for _ in range(plain)] + hard
-    patches = torch.stack([_chw(lr) for lr, _ in drawn] + [_chw(image) for image in bare])
+    bare = [_patch(images, side, generator) for _ in range(plain)]
+    patches = torch.stack([_chw(image) for image in (*bare, *(pair.lr for pair in (*hard, *drawn)))])
     targets = _teach(graph, patches)
     labels = (targets.float() * 255).round().byte()
-    for i, (_, hr) in enumerate(drawn):
-        labels[i] = _chw(hr)
+    if pairs:
+        for i, pair in enumerate((*hard, *drawn), len(bare)):
+            labels[i] = _chw(pair.hr)
     return Patches(patches, targets, labels)
 
 
@@ -98,7 +100,7 @@ def _patch(images: Sequence[Image8], side: int, generator: np.random.Generator) 
     return _turned(image[top : top + side, left : left + side], *_symmetry(generator))
 
 
-def _pair_patch(pairs: Sequence[LabelledImage], side: int, generator: np.random.Generator) -> tuple[Image8, Image8]:
+def _pair_patch(pairs: Sequence[LabelledImage], side: int, generator: np.random.Generator) -> LabelledImage:
     """A random aligned pair of squares, turned alike."""
     pair = pairs[int(generator.integers(len(pairs)))]
     scale = pair.hr.shape[0] // pair.lr.shape[0]
@@ -106,7 +108,7 @@ def _pair_patch(pairs: Sequence[LabelledImage], side: int, generator: np.random.
     low = pair.lr[top : top + side, left : left + side]
     high = pair.hr[top * scale : (top + side) * scale, left * scale : (left + side) * scale]
     symmetry = _symmetry(generator)
-    return _turned(low, *symmetry), _turned(high, *symmetry)
+    return LabelledImage(_turned(low, *symmetry), _turned(high, *symmetry))
 
 
 def mirrored_to(image: Image8, side: int) -> Image8:

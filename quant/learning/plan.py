@@ -55,14 +55,18 @@ RANGES = FitPlan(
 DISTILLATION = FitPlan(
     "distilling", 8000,
     {Kind.SCALES: 6e-3, Kind.STEPS: 4e-3, Kind.ZEROS: 0.05, Kind.BIASES: 3e-3, Kind.WEIGHTS: 1e-3},
-    label_share=0.1, seed=2,
+    label_share=0.3, seed=2,
 )  # fmt: skip
-HALF_ROUNDED = FitPlan(
-    "distilling, half rounded", 1200,
-    {Kind.STEPS: 2e-3, Kind.ZEROS: 0.03, Kind.BIASES: 3e-3, Kind.WEIGHTS: 1e-3},
-    label_share=0.1, seed=3, rounded_share=0.5,
-)  # fmt: skip
+
+
+def _rounded(share: float, seed: int) -> FitPlan:
+    """Distillation of what is not yet rounded."""
+    rates = {Kind.STEPS: 2e-3, Kind.ZEROS: 0.03, Kind.BIASES: 3e-3, Kind.WEIGHTS: 1e-3}
+    return FitPlan(f"distilling, {share:.0%} rounded", 500, rates, label_share=0.3, seed=seed, rounded_share=share)
+
+
+ROUNDING = (_rounded(0.25, 3), _rounded(0.5, 4), _rounded(0.75, 5))
 ALL_ROUNDED = FitPlan(
-    "distilling, all rounded", 400, {Kind.STEPS: 1e-3, Kind.ZEROS: 0.02, Kind.BIASES: 3e-3},
-    label_share=0.1, seed=4, rounded_share=1.0,
+    "distilling, all rounded", 300, {Kind.STEPS: 1e-3, Kind.ZEROS: 0.02, Kind.BIASES: 3e-3},
+    label_share=0.3, seed=6, rounded_share=1.0,
 )  # fmt: skip

@@ -16,7 +16,7 @@ from edgesr.ops import Activation, Add, Concat, Convolution, DepthToSpace, Mul
 from edgesr.progress import silent
 from edgesr.quant.learning.material import gather
 from edgesr.quant.learning.patches import Mixture
-from edgesr.quant.learning.plan import ALL_ROUNDED, DISTILLATION, HALF_ROUNDED, RANGES, FitPlan, Kind
+from edgesr.quant.learning.plan import ALL_ROUNDED, DISTILLATION, RANGES, ROUNDING, FitPlan, Kind
 from edgesr.quant.learning.student import Student
 from edgesr.quant.quantize import Quantization, quantize
 from edgesr.quant.recipe import RECIPES, Recipe
@@ -30,7 +30,7 @@ def few(plan: FitPlan, steps: int = 3) -> FitPlan:
     return replace(plan, steps=steps, mean_decay=0.5)
 
 
-PLANS = tuple(few(plan) for plan in (RANGES, DISTILLATION, HALF_ROUNDED, ALL_ROUNDED))
+PLANS = tuple(few(plan) for plan in (RANGES, DISTILLATION, ROUNDING[1], ALL_ROUNDED))
 NAMES = [plan.name for plan in PLANS]
 LEARNING = Recipe("learning", sign_split=True, learning=PLANS, mixture=Mixture(24))
 RANGES_ONLY = replace(LEARNING, learning=PLANS[:1])
@@ -68,7 +68,7 @@ def finite(made: Quantization) -> bool:
 
 def selected_db(graph: Graph, made: Quantization, images: Images, recipe: Recipe) -> float:
     """The score that the result has on the images kept for choosing."""
-    return gather(graph, images, recipe.mixture, recipe.seed).selection.score_db(made.network)
+    return gather(graph, images, recipe.mixture, recipe.seed).judge.score_db(made.network)
 
 
 def test_every_stage_is_a_candidate_and_the_best_is_kept(net: Graph, photographs: Images) -> None:
@@ -114,10 +114,8 @@ def test_a_stage_that_makes_it_worse_is_not_kept(net: Graph, photographs: Images
     made = quantize(net, photographs, replace(LEARNING, learning=(WORSE,)))
     found = scores(made)
     assert found["made worse"] < found["not learned"] - 10, "it must be worse, or this test proves nothing"
-    assert made.notes == (
-        f"made worse brought no gain ({found['made worse']:.2f} dB after {found['not learned']:.2f}); "
-        "kept what was before",
-    )
+    was = f"{found['made worse']:.3f} dB after {found['not learned']:.3f}, PSNR to the float network"
+    assert made.notes == (f"made worse brought no gain ({was}); kept what was before",)
     plain = quantize(net, photographs, replace(LEARNING, sign_split=False, learning=()))
     assert serialize_graph(made.network) == serialize_graph(plain.network)
     assert made.folds == plain.folds

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
+from edgesr.degradation import downsample
 from edgesr.quant.learning.hard_images import REDUCTIONS, hard_images
 
 Images = tuple[np.ndarray, ...]
 
 
-def made(inputs: Images, count: int = 12, side: int = 32, seed: int = 0) -> list[np.ndarray]:
-    return hard_images(inputs, count, side, np.random.default_rng(seed))
+def made(inputs: Images, count: int = 12, side: int = 32, seed: int = 0, scale: int = 1) -> list[np.ndarray]:
+    return [pair.lr for pair in hard_images(inputs, count, side, scale, np.random.default_rng(seed))]
 
 
 def test_they_are_as_many_and_as_large_as_asked_for(photographs: Images) -> None:
@@ -17,6 +18,20 @@ def test_they_are_as_many_and_as_large_as_asked_for(photographs: Images) -> None
         found = made(photographs, count, side)
         assert [image.shape for image in found] == [(side, side, 3)] * count
         assert all(image.dtype == np.uint8 for image in found)
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4])
+def test_the_truth_is_what_they_were_reduced_from(scale: int, photographs: Images) -> None:
+    for pair in hard_images(photographs, 6, 24, scale, np.random.default_rng(0)):
+        assert pair.hr.shape == (24 * scale, 24 * scale, 3) and pair.hr.dtype == np.uint8
+        assert np.array_equal(pair.lr, downsample(pair.hr, scale))
+
+
+def test_what_is_drawn_is_as_fine_for_the_input_whatever_the_scale(photographs: Images) -> None:
+    """So that text which is hard at x2 is as hard at x4."""
+    first, second = (made(photographs, 60, 32, scale=scale)[2::3] for scale in (2, 4))
+    detail = [np.mean([np.abs(np.diff(image.astype(float), axis=1)).mean() for image in x]) for x in (first, second)]
+    assert detail[0] == pytest.approx(detail[1], rel=0.3)
 
 
 def test_the_same_seed_gives_the_same_bytes(photographs: Images) -> None:

@@ -12,7 +12,8 @@ from edgesr.ops import Add, DepthToSpace
 from edgesr.quant.learning import material
 from edgesr.quant.learning.material import Material, gather
 from edgesr.quant.learning.patches import Mixture
-from edgesr.quant.photographs import hold_out
+from edgesr.quant.photographs import LabelledImage, hold_out
+from edgesr.quant.selection import Closeness, Faithfulness
 
 Images = tuple[np.ndarray, ...]
 FEW = Mixture(24)
@@ -35,8 +36,9 @@ def of_plain(found: Material) -> tuple[set[int], set[int]]:
     hard = round(FEW.count * FEW.hard_share)
     learned = [x[0] for x in found.patches.inputs[:-hard]] + [x[..., 0] for x in found.starting]
     learned += [x[..., 0] for x in found.rounding[: -material.ROUNDING_HARD_IMAGES]]
-    count = len(found.selection.inputs)
-    plain = [x for x in found.selection.inputs[: count - max(1, count // 4)]]
+    assert isinstance(found.judge, Closeness)
+    count = len(found.judge.inputs)
+    plain = found.judge.inputs[: count - max(1, count // 4)]
     chosen = [(x[0, 0] * 255).round().int() for x in plain]
     return set().union(*map(reds, learned)), set().union(*map(reds, chosen))
 
@@ -55,9 +57,10 @@ def test_no_image_is_both_learned_from_and_chosen_on(count: int, side: int, net:
 def test_hard_images_are_made_of_the_same_two_halves(net: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
     made_of: list[set[int]] = []
 
-    def listening(inputs: Any, count: int, side: int, generator: object) -> list[np.ndarray]:
-        made_of.append(set().union(*(reds(image[..., 0]) for image in inputs)))
-        return [np.zeros((side, side, 3), np.uint8)] * count
+    def listening(sources: Any, count: int, side: int, scale: int, generator: object) -> list[LabelledImage]:
+        made_of.append(set().union(*(reds(image[..., 0]) for image in sources)))
+        black = (np.zeros((n, n, 3), np.uint8) for n in (side, side * scale))
+        return [LabelledImage(*black)] * count
 
     monkeypatch.setattr(material, "hard_images", listening)
     monkeypatch.setattr("edgesr.quant.learning.patches.hard_images", listening)
@@ -72,8 +75,14 @@ def test_one_image_is_all(net: Graph) -> None:
     assert learned == chosen == {10}
 
 
+def judged(found: Material) -> list[torch.Tensor]:
+    judge = found.judge
+    assert isinstance(judge, Closeness | Faithfulness)
+    return judge.inputs if isinstance(judge, Closeness) else [x for pair in judge.pairs for x in pair]
+
+
 def same(a: Material, b: Material) -> bool:
-    tensors = [(x.patches.inputs, x.patches.targets, x.patches.labels, *x.selection.inputs) for x in (a, b)]
+    tensors = [(x.patches.inputs, x.patches.targets, x.patches.labels, *judged(x)) for x in (a, b)]
     arrays = [(*x.starting, *x.rounding) for x in (a, b)]
     return all(torch.equal(p, q) for p, q in zip(*tensors, strict=True)) and all(
         np.array_equal(p, q) for p, q in zip(*arrays, strict=True)
@@ -123,7 +132,7 @@ def test_every_network_gets_inputs_that_it_takes(
     images = [np.random.default_rng(i).integers(0, 256, (*shape, 3), dtype=np.uint8) for i in range(3)]
     found = gather(graph, images, FEW, 0)
     sides = [n for x in (*found.starting, *found.rounding) for n in x.shape[:2]]
-    sides += [n for x in (found.patches.inputs, *found.selection.inputs) for n in x.shape[2:]]
+    sides += [n for x in (found.patches.inputs, *judged(found)) for n in x.shape[2:]]
     assert min(sides) > 0 and not any(n % graph.size_multiple for n in sides)
     assert found.patches.labels.shape == found.patches.targets.shape
     assert len(found.patches) == FEW.count and found.starting
@@ -142,8 +151,26 @@ def test_large_photographs_are_seen_reduced(net: Graph) -> None:
 
 
 def test_it_is_bounded(net: Graph) -> None:
-    found = gather(net, flat(range(0, 120), side=70), FEW, 0)
+    found = gather(net, flat(range(256), side=70), FEW, 0)
     assert len(found.starting) == material.STARTING_IMAGES
     assert len(found.rounding) == material.ROUNDING_IMAGES + material.ROUNDING_HARD_IMAGES
-    assert len(found.selection.inputs) == material.CHOOSING_IMAGES * 4 // 3
+    assert len(judged(found)) == material.CHOOSING_IMAGES * 4 // 3
     assert max(n for x in found.rounding for n in x.shape[:2]) <= material.ROUNDING_SIDE
+
+
+def test_the_truth_is_learned_from_and_judged_by_where_the_network_undoes_the_reduction(
+    net: Graph, photographs: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = [np.tile(image, (2, 2, 1)) for image in photographs]
+    for undoes in (False, True):
+        monkeypatch.setattr(material, "undoes_reduction", lambda graph, pairs, undoes=undoes: undoes)
+        found = gather(net, large, FEW, 0)
+        answers = (found.patches.targets.float() * 255).round().byte()
+        known = [not torch.equal(a, b) for a, b in zip(found.patches.labels, answers, strict=True)]
+        assert sum(known) == (FEW.count - round(0.8 * FEW.count * FEW.plain_share) if undoes else 0)
+        assert isinstance(found.judge, Faithfulness if undoes else Closeness)
+
+
+def test_the_truth_of_images_smaller_than_a_patch_is_not_asked_for(net: Graph, photographs: Images) -> None:
+    """40x48 photographs are inputs of 20x24 pixels: mostly border."""
+    assert isinstance(gather(net, photographs, FEW, 0).judge, Closeness)
