@@ -169,7 +169,7 @@ def test_killed_at_any_moment(exported: Path, run: Run, small_checkpoint: Path, 
     process.wait()
     assert_every_listed_file_is_whole_and_loads(exported)
     run(*line, "-q").done()
-    assert not list(exported.rglob(".edgesr-*")) and len(load_manifest(exported).artifacts) == 6
+    assert not list(exported.rglob(".edgesr-*")) and len(load_manifest(exported).artifacts) == len(TARGETS)
 
 
 @pytest.mark.slow
