@@ -34,6 +34,10 @@ class IOContract:
     Integer images are bytes (int8: the byte minus 128, that is XOR 0x80) and stand for value_range * byte / 255; the
     scale and zero points that a deployer needs follow from that. `sizes` are the input sizes (H, W) that the file
     was written for; `any_size` says that it also runs at others (after a resize, in TFLite).
+
+    Where `host_shuffle` is above 1, the file ends before its DEPTH_TO_SPACE of that block, because the NPU has none: it
+    gives host_shuffle^2 * channels channels at the input's size, of which channel (i * host_shuffle + j) * channels + c
+    is colour c of the pixel in row i and column j of each block.
     """
 
     dtype: IODtype
@@ -44,11 +48,13 @@ class IOContract:
     sizes: tuple[tuple[int, int], ...]
     any_size: bool
     size_multiple: int = 1
+    host_shuffle: int = 1
 
     def __post_init__(self) -> None:
         """Refuse contracts that no image could meet."""
-        if min(self.channels, self.upscale, self.size_multiple) < 1 or not 0 < self.value_range < float("inf"):
-            raise ValueError("channels, upscale, size_multiple and value_range must be positive")
+        counts = (self.channels, self.upscale, self.size_multiple, self.host_shuffle)
+        if min(counts) < 1 or not 0 < self.value_range < float("inf"):
+            raise ValueError("channels, upscale, size_multiple, host_shuffle and value_range must be positive")
         if not self.any_size and not self.sizes:
             raise ValueError("no size is accepted: sizes is empty and any_size false")
 
@@ -75,7 +81,7 @@ class IOContract:
     def decode(self, data: np.ndarray) -> np.ndarray:
         """The float image (N, H, W, C) for the file's output."""
         image = data.transpose(0, 2, 3, 1) if self.layout is Layout.NCHW else data
-        image = np.ascontiguousarray(image, dtype=np.float32)
+        image = np.ascontiguousarray(_shuffled(image, self.host_shuffle), dtype=np.float32)
         if self.dtype is IODtype.FLOAT32:
             return image
         levels = image + np.float32(INT8_ZERO if self.dtype is IODtype.INT8 else 0)
@@ -101,6 +107,7 @@ class IOContract:
             sizes=tuple(_size(size) for size in _entry(plain, "sizes", list, tuple)),
             any_size=_entry(plain, "any_size", bool),
             size_multiple=_entry(plain, "size_multiple", int),
+            host_shuffle=_entry({"host_shuffle": 1, **plain}, "host_shuffle", int),
         )
 
 
@@ -109,7 +116,8 @@ class Artifact:
     """One exported file: its target, hash and contract, the files that prove it, and what was recorded about it.
 
     Paths are relative to the manifest's folder. `reference` holds the PyTorch network's weights, `graph` the graph that
-    the file was emitted from.
+    the file was emitted from. A compiled file has a `source`, the file that it was compiled from, and may need others
+    beside it: `companions` are their sha256 by name, the source's among them.
     """
 
     file: str
@@ -120,6 +128,8 @@ class Artifact:
     reference: str
     graph: str
     facts: Mapping[str, object] = field(default_factory=dict)
+    source: str | None = None
+    companions: Mapping[str, str] = field(default_factory=dict)
 
     def find_target(self) -> Target:
         """The target; raises `ArtifactError` when this version of edgesr has none of that name."""
@@ -130,7 +140,9 @@ class Artifact:
 
     def to_json(self) -> dict[str, object]:
         """Plain values."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)} | {"contract": self.contract.to_json()}
+        plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        plain |= {"contract": self.contract.to_json(), "companions": dict(self.companions)}
+        return plain if self.source else {k: v for k, v in plain.items() if k not in ("source", "companions")}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, object]) -> Artifact:
@@ -144,6 +156,8 @@ class Artifact:
             reference=_entry(plain, "reference", str),
             graph=_entry(plain, "graph", str),
             facts=_entry(plain, "facts", dict),
+            source=_entry(plain, "source", str) if "source" in plain else None,
+            companions=_digests(_entry({"companions": {}, **plain}, "companions", dict)),
         )
 
 
@@ -169,17 +183,25 @@ class Manifest:
         return dataclasses.replace(self, artifacts=(*others, artifact))
 
     def check(self, artifact: Artifact) -> Path:
-        """The artifact's path, after comparing its bytes with the manifest; raises `ArtifactError` on a difference."""
-        path = self.folder / artifact.file
+        """The artifact's path, after comparing its bytes and those of its companions with the manifest.
+
+        Raises `ArtifactError` on a difference.
+        """
+        for name, digest in {**artifact.companions, artifact.file: artifact.sha256}.items():
+            path = self._checked(name, digest)
+        return path
+
+    def _checked(self, name: str, digest: str) -> Path:
+        path = self.folder / name
         if not path.is_file():
             raise ArtifactError(f"{path} is missing, its manifest lists it; export it again")
         try:
             found = hashlib.sha256(path.read_bytes()).hexdigest()
         except OSError as error:
             raise ArtifactError(f"cannot read {path}: {error.strerror or error}; check its permissions") from error
-        if found != artifact.sha256:
+        if found != digest:
             raise ArtifactError(
-                f"{path} was changed after its export: sha256 {found[:12]}, the manifest says {artifact.sha256[:12]}; "
+                f"{path} was changed after its export: sha256 {found[:12]}, the manifest says {digest[:12]}; "
                 "export it again"
             )
         return path
@@ -228,6 +250,19 @@ def _entry(plain: Mapping[str, object], name: str, *kinds: type[Any]) -> Any:
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         raise TypeError(f"{name} is {value!r:.40}, wanted {' or '.join(kind.__name__ for kind in kinds)}")
     return value
+
+
+def _digests(plain: Mapping[str, object]) -> dict[str, str]:
+    return {name: _entry(plain, name, str) for name in plain}
+
+
+def _shuffled(image: np.ndarray, block: int) -> np.ndarray:
+    """DEPTH_TO_SPACE of (N, H, W, block^2 * C), channel (i * block + j) * C + c to row i, column j of each block."""
+    if block == 1:
+        return image
+    n, height, width, channels = image.shape
+    blocks = image.reshape(n, height, width, block, block, channels // block**2).transpose(0, 1, 3, 2, 4, 5)
+    return blocks.reshape(n, height * block, width * block, -1)
 
 
 def _size(plain: object) -> tuple[int, int]:

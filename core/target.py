@@ -28,6 +28,13 @@ class Precision(enum.Enum):
         return self in (Precision.INT8, Precision.A16W8)
 
 
+class Compiler(enum.Enum):
+    """What turns a target's file into one for a single NPU."""
+
+    QNN = "qnn"
+    VELA = "vela"
+
+
 class IODtype(enum.Enum):
     """The type of the image that goes in and comes out."""
 
@@ -45,7 +52,12 @@ class Layout(enum.Enum):
 
 @dataclass(frozen=True)
 class Target:
-    """A format and precision with its defaults and what they may be changed to."""
+    """A format and precision with its defaults and what they may be changed to.
+
+    `runners` run every file of the target on this machine. `emulators` can too, but need an extra and minutes: they run
+    when they are named. Where there is a `compiler`, the file is compiled for one NPU, `npu` or what --npu says; the
+    compiled file is what is written, and `runners` run the one that it was compiled from.
+    """
 
     name: str
     format: Format
@@ -54,6 +66,9 @@ class Target:
     layouts: tuple[Layout, ...]
     runners: tuple[str, ...]
     summary: str
+    emulators: tuple[str, ...] = ()
+    compiler: Compiler | None = None
+    npu: str | None = None
 
     @property
     def default_io(self) -> IODtype:
@@ -74,6 +89,7 @@ _TFLITE_IMAGE = (IODtype.INT8, IODtype.UINT8, IODtype.FLOAT32)
 _ONNX_IMAGE = (IODtype.UINT8, IODtype.INT8, IODtype.FLOAT32)
 _LITERT = ("litert-xnnpack", "litert-reference")
 _ORT = ("onnxruntime",)
+_HTP = ("qnn-htp",)
 
 TARGETS: tuple[Target, ...] = (
     Target("tflite-fp32", Format.TFLITE, Precision.FP32, _FLOAT, _TFLITE, _LITERT, "float weights and arithmetic"),
@@ -87,16 +103,19 @@ TARGETS: tuple[Target, ...] = (
         "8-bit weights, 16-bit activations where LiteRT has kernels, 8-bit image",
     ),
     Target("onnx-fp32", Format.ONNX, Precision.FP32, _FLOAT, _ONNX, _ORT, "float weights and arithmetic"),
-    Target("onnx-fp16", Format.ONNX, Precision.FP16, _FLOAT, _ONNX, _ORT, "half weights and arithmetic, float image"),
+    Target(
+        "onnx-fp16", Format.ONNX, Precision.FP16, _FLOAT, _ONNX, _ORT, "half weights and arithmetic, float image", _HTP
+    ),
     Target(
         "onnx-int8", Format.ONNX, Precision.INT8, _ONNX_IMAGE, _ONNX_INTEGER, _ORT,
-        "8-bit integers as QuantizeLinear/DequantizeLinear pairs (QDQ)",
+        "8-bit integers as QuantizeLinear/DequantizeLinear pairs (QDQ)", _HTP,
     ),
     Target(
         "onnx-a16w8", Format.ONNX, Precision.A16W8, _ONNX_IMAGE, _ONNX_INTEGER, _ORT,
-        "8-bit weights, unsigned 16-bit activations as QDQ (opset 21), 8-bit image",
+        "8-bit weights, unsigned 16-bit activations as QDQ (opset 21), 8-bit image", _HTP,
     ),
 )  # fmt: skip
+"""Files that any phone's runtime loads: every format in every precision."""
 
 
 def find_target(name: str) -> Target | None:

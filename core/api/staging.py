@@ -4,9 +4,10 @@ The hidden folder `.edgesr-<pid>-<random>` stands in the export folder, so each 
 A process that was killed leaves it behind; the next export removes it once that process is gone. Files take their
 places in this order, under a lock that other exports wait for:
 
-1. the reference network and the graph, whose names come from their content, so that no proof of another file changes;
-2. where a file of that name is listed with other bytes, a manifest without it;
-3. the artifact;
+1. the reference network, the graph and what a compiled file was compiled from, whose names come from their content, so
+   that no proof of another file changes;
+2. where a file of that name is listed with other bytes, or others beside it, a manifest without it;
+3. the artifact, after the files that it needs beside it;
 4. the manifest with it.
 
 Killed between two of them, every file that the manifest lists is whole and has the listed sha256.
@@ -19,7 +20,7 @@ import re
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -53,12 +54,12 @@ class Staging:
             before = existing_manifest(self.out)
             replaced = next((old for old in before.artifacts if old.file == artifact.file), None)
             after = before.with_artifact(artifact)
-            proofs = dict.fromkeys((artifact.reference, artifact.graph))
-            steps = [(self.folder / name, self.out / name) for name in proofs]
-            if replaced is not None and replaced.sha256 != artifact.sha256:
+            steps = [(self.folder / name, self.out / name) for name in _proofs(artifact)]
+            if replaced is not None and _bytes_of(replaced) != _bytes_of(artifact):
                 rest = tuple(old for old in before.artifacts if old is not replaced)
                 steps.append((self._stage_manifest(rest, WITHOUT), self.out / MANIFEST_NAME))
-            steps.append((self.folder / artifact.file, self.out / artifact.file))
+            beside = [name for name in artifact.companions if name != artifact.source]
+            steps += [(self.folder / name, self.out / name) for name in (*beside, artifact.file)]
             steps.append((self._stage_manifest(after.artifacts, ""), self.out / MANIFEST_NAME))
             _make_way(steps)
             _rename_all(steps)
@@ -156,10 +157,19 @@ def _rename_all(steps: Sequence[tuple[Path, Path]]) -> None:
         raise interrupt
 
 
+def _bytes_of(artifact: Artifact) -> tuple[str, Mapping[str, str]]:
+    return artifact.sha256, artifact.companions
+
+
+def _proofs(artifact: Artifact) -> dict[str, None]:
+    """The files that an artifact is proved by, each once; their names come from their content."""
+    return dict.fromkeys((artifact.reference, artifact.graph, *([artifact.source] if artifact.source else [])))
+
+
 def _remove_unused(manifest: Manifest, replaced: Artifact) -> None:
-    """Remove the proof of a replaced artifact where no other artifact stands on it."""
-    used = {name for artifact in manifest.artifacts for name in (artifact.reference, artifact.graph)}
-    for name in {replaced.reference, replaced.graph} - used:
+    """Remove what a replaced artifact was proved by, and had beside it, where no other artifact stands on it."""
+    used = {name for artifact in manifest.artifacts for name in (*_proofs(artifact), *artifact.companions)}
+    for name in {*_proofs(replaced), *replaced.companions} - used:
         with suppress(OSError):
             (manifest.folder / name).unlink(missing_ok=True)
 
