@@ -14,6 +14,7 @@ import numpy as np
 
 from edgesr.atomic import write_atomically
 from edgesr.errors import ArtifactError
+from edgesr.pixel_shuffle import shuffle_pixels
 from edgesr.target import IODtype, Layout, Target, find_target
 
 MANIFEST_NAME = "manifest.json"
@@ -81,7 +82,7 @@ class IOContract:
     def decode(self, data: np.ndarray) -> np.ndarray:
         """The float image (N, H, W, C) for the file's output."""
         image = data.transpose(0, 2, 3, 1) if self.layout is Layout.NCHW else data
-        image = np.ascontiguousarray(_shuffled(image, self.host_shuffle), dtype=np.float32)
+        image = np.ascontiguousarray(shuffle_pixels(image, self.host_shuffle), dtype=np.float32)
         if self.dtype is IODtype.FLOAT32:
             return image
         levels = image + np.float32(INT8_ZERO if self.dtype is IODtype.INT8 else 0)
@@ -191,6 +192,11 @@ class Manifest:
             path = self._checked(name, digest)
         return path
 
+    def runnable(self, artifact: Artifact) -> Path:
+        """The file that this machine's runtimes run, checked: the artifact, or what it was compiled from."""
+        path = self.check(artifact)
+        return path if artifact.source is None else self.folder / artifact.source
+
     def _checked(self, name: str, digest: str) -> Path:
         path = self.folder / name
         if not path.is_file():
@@ -254,15 +260,6 @@ def _entry(plain: Mapping[str, object], name: str, *kinds: type[Any]) -> Any:
 
 def _digests(plain: Mapping[str, object]) -> dict[str, str]:
     return {name: _entry(plain, name, str) for name in plain}
-
-
-def _shuffled(image: np.ndarray, block: int) -> np.ndarray:
-    """DEPTH_TO_SPACE of (N, H, W, block^2 * C), channel (i * block + j) * C + c to row i, column j of each block."""
-    if block == 1:
-        return image
-    n, height, width, channels = image.shape
-    blocks = image.reshape(n, height, width, block, block, channels // block**2).transpose(0, 1, 3, 2, 4, 5)
-    return blocks.reshape(n, height * block, width * block, -1)
 
 
 def _size(plain: object) -> tuple[int, int]:

@@ -6,6 +6,8 @@ import difflib
 import enum
 from dataclasses import dataclass
 
+from edgesr.ethos_u import ETHOS_U
+
 
 class Format(enum.Enum):
     """The file format; the value is the file's suffix."""
@@ -118,11 +120,40 @@ TARGETS: tuple[Target, ...] = (
 """Files that any phone's runtime loads: every format in every precision."""
 
 
+_BYTES = (IODtype.UINT8,)
+
+COMPILED_TARGETS: tuple[Target, ...] = (
+    Target(
+        "qnn-int8", Format.ONNX, Precision.INT8, _BYTES, _TFLITE, _ORT,
+        "a QNN context binary and its ONNX wrapper, for the Snapdragon that --npu names", _HTP, Compiler.QNN,
+    ),
+    Target(
+        "qnn-a16w8", Format.ONNX, Precision.A16W8, _BYTES, _TFLITE, _ORT,
+        "the same with 16-bit activations", _HTP, Compiler.QNN,
+    ),
+    Target(
+        "qnn-fp16", Format.ONNX, Precision.FP16, _BYTES, _TFLITE, _ORT,
+        "the same in half precision", _HTP, Compiler.QNN,
+    ),
+    *(
+        Target(
+            npu.name, Format.TFLITE, Precision.INT8, (IODtype.INT8,), _TFLITE, _LITERT,
+            f"8-bit integers compiled by Vela for Arm {npu.name}, the shuffle left to the host", (), Compiler.VELA,
+            npu.name,
+        )
+        for npu in ETHOS_U
+    ),
+)  # fmt: skip
+"""Files that one NPU alone loads."""
+
+ALL_TARGETS = TARGETS + COMPILED_TARGETS
+
+
 def find_target(name: str) -> Target | None:
     """The target of that name, None where there is none."""
-    return next((target for target in TARGETS if target.name == name), None)
+    return next((target for target in ALL_TARGETS if target.name == name), None)
 
 
 def near_targets(name: str) -> list[str]:
     """The names most like `name`, at most three."""
-    return difflib.get_close_matches(name.lower(), [target.name for target in TARGETS], n=3, cutoff=0.3)
+    return difflib.get_close_matches(name.lower(), [target.name for target in ALL_TARGETS], n=3, cutoff=0.3)

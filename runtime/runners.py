@@ -47,8 +47,9 @@ FILE_RUNNERS: Mapping[str, Callable[[Path, IOContract, int], FileRunner]] = {
 
 def open_runner(name: str, target: Target, path: Path, contract: IOContract, threads: int = 1) -> FileRunner:
     """The runner of that name on a file; raises `EdgeSRError` when it cannot run files of that target."""
-    if name not in target.runners:
-        raise EdgeSRError(f"runner '{name}' does not run {target.name} files; choose from {', '.join(target.runners)}")
+    known = target.runners + target.emulators
+    if name not in known:
+        raise EdgeSRError(f"runner '{name}' does not run {target.name} files; choose from {', '.join(known)}")
     return FILE_RUNNERS[name](path, contract, threads)
 
 

@@ -97,7 +97,7 @@ def _eager(manifest: Manifest, artifact: Artifact, size: tuple[int, int]) -> Sub
 
 
 def _subject(manifest: Manifest, artifact: Artifact, size: tuple[int, int], threads: int) -> Subject:
-    target, path = artifact.find_target(), manifest.check(artifact)
+    target, path = artifact.find_target(), manifest.runnable(artifact)
     runner = open_runner(target.runners[0], target, path, artifact.contract, threads)
     runner.prepare(_image(artifact, size))
     return Subject(artifact.file, runner.name, runner.invoke)

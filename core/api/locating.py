@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgesr.api.proving import all_cases, operator_case
+from edgesr.api.proving import all_cases, held_by_file, operator_case
 from edgesr.api.small_copy import provable
 from edgesr.artifact import Artifact
 from edgesr.graph import Graph
@@ -34,7 +34,7 @@ ANY_FILE = "(any)"
 
 @dataclass(frozen=True, eq=False)
 class ProvenFile:
-    """A file whose parity was measured: where it is, its network, and the runners it was measured in."""
+    """A file whose parity was measured: where what runs of it is, its network, and the runners it was measured in."""
 
     artifact: Artifact
     path: Path
@@ -42,9 +42,14 @@ class ProvenFile:
     runners: tuple[str, ...]
 
     @property
-    def origin(self) -> tuple[str, Precision]:
+    def origin(self) -> tuple[str, Precision, int]:
         """What files must share for their tensors to be comparable."""
-        return self.artifact.graph, self.artifact.find_target().precision
+        return self.artifact.graph, self.artifact.find_target().precision, self.artifact.contract.host_shuffle
+
+    @property
+    def held(self) -> Graph | QuantizedGraph:
+        """What of the network the file itself computes."""
+        return held_by_file(self.network, self.artifact.contract)[0]
 
 
 def locate_errors(
@@ -61,7 +66,7 @@ def locate_errors(
                 cases[case.image.tobytes()] = case
                 runs.setdefault(case.image.tobytes(), []).append(trace)
         for key, traces in runs.items():
-            report = report.joined(_locate(related[0].network, origin[1], cases[key], traces, progress))
+            report = report.joined(_locate(related[0].held, origin[1], cases[key], traces, progress))
     return report
 
 
@@ -69,9 +74,10 @@ def _trace(file: ProvenFile, images: Sequence[np.ndarray]) -> Iterator[tuple[Par
     target = file.artifact.find_target()
     with provable(file.path, target, file.artifact.contract) as (path, contract, _):
         case = operator_case(all_cases(contract, images))
+        held, held_contract = held_by_file(file.network, contract)
         for name in file.runners:
-            shown = open_runner(name, target, path, contract).trace(case.image)
-            yield case, Trace(file.artifact.file, name, by_graph_names(file.network, shown, case))
+            shown = open_runner(name, target, path, held_contract).trace(case.image)
+            yield case, Trace(file.artifact.file, name, by_graph_names(held, shown, case))
 
 
 def _locate(

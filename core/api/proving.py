@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from edgesr.architecture import SRModel
 from edgesr.artifact import IOContract
+from edgesr.export.folds.host_shuffle import ending_before_shuffle
 from edgesr.graph import Graph
 from edgesr.progress import Progress, silent
 from edgesr.quantized import QuantizedGraph
@@ -48,18 +50,26 @@ def check_file(
     opened = [open_runner(name, target, path, contract) for name in names]
     end_to_end = (file, target.precision, network, model, reference)
     rows = compare_end_to_end(*end_to_end, opened, chosen, progress)
+    held, held_contract = held_by_file(network, contract)
+    shown = opened if held is network else [open_runner(name, target, path, held_contract) for name in names]
     operators = [
-        row
-        for runner in opened
-        for row in compare_operators(file, target.precision, network, runner, runner.name, traced)
+        row for runner in shown for row in compare_operators(file, target.precision, held, runner, runner.name, traced)
     ]
     for name in names:
         for size, runner in open_other_signatures(name, target, path, contract).items():
             case = traced if contract.any_size else operator_case([case for case in cases if _size(case) == size])
             measured = compare_end_to_end(*end_to_end, [runner], [case])
             rows += [row for row in measured if row.runner == runner.name]
-            operators += compare_operators(file, target.precision, network, runner, runner.name, case)
+            runner = runner if held is network else open_other_signatures(name, target, path, held_contract)[size]
+            operators += compare_operators(file, target.precision, held, runner, runner.name, case)
     return ParityReport(tuple(rows), tuple(operators))
+
+
+def held_by_file(network: Graph | QuantizedGraph, contract: IOContract) -> tuple[Graph | QuantizedGraph, IOContract]:
+    """What of a network the file itself computes, and its contract: without the shuffle that is left to the host."""
+    if contract.host_shuffle == 1:
+        return network, contract
+    return ending_before_shuffle(network), dataclasses.replace(contract, host_shuffle=1)
 
 
 def all_cases(contract: IOContract, images: Sequence[np.ndarray]) -> list[ParityCase]:

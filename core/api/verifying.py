@@ -51,8 +51,9 @@ def verify_parity(
         if artifact.reference not in references:
             model = load_reference(proof_file(manifest, artifact, artifact.reference))
             references[artifact.reference] = model, RememberingRunner(TorchRunner(model))
-        file = manifest.check(artifact)
-        chosen = tuple(name for name in artifact.find_target().runners if not runners or name in runners)
+        file, target = manifest.runnable(artifact), artifact.find_target()
+        chosen = tuple(name for name in target.runners if not runners or name in runners)
+        chosen += tuple(name for name in target.emulators if name in runners)
         if chosen:
             network = load_graph(proof_file(manifest, artifact, artifact.graph))
             files.append(ProvenFile(artifact, file, network, chosen))
@@ -64,7 +65,8 @@ def _require_use(runner: str, artifacts: Sequence[Artifact], path: Path) -> None
     """Raise `EdgeSRError` for a runner that would check nothing: what was not run must not look proven."""
     if runner not in FILE_RUNNERS:
         raise EdgeSRError(f"no runner is called '{runner}'; choose from {', '.join(FILE_RUNNERS)}")
-    usable = dict.fromkeys(name for artifact in artifacts for name in artifact.find_target().runners)
+    targets = [artifact.find_target() for artifact in artifacts]
+    usable = dict.fromkeys(name for target in targets for name in target.runners + target.emulators)
     if runner not in usable:
         raise EdgeSRError(f"runner '{runner}' runs no file of {path}; choose from {', '.join(usable)}")
 
@@ -145,10 +147,12 @@ def verify_quality(
     results: list[QualityComparison] = []
     with tempfile.TemporaryDirectory(prefix="edgesr-") as folder:
         for artifact in artifacts:
-            target, file, contract = artifact.find_target(), manifest.check(artifact), artifact.contract
-            if runner is not None and runner not in target.runners:
+            target, contract = artifact.find_target(), artifact.contract
+            name = runner or target.runners[0]
+            if name not in target.runners + target.emulators:
                 continue
-            opened = open_runner(runner or target.runners[0], target, file, contract, threads=2)
+            file = manifest.runnable(artifact) if name in target.runners else manifest.check(artifact)
+            opened = open_runner(name, target, file, contract, threads=2)
             if artifact.reference not in networks:
                 model = load_reference(proof_file(manifest, artifact, artifact.reference))
                 place = Path(folder) / str(len(networks))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from edgesr.errors import ExportError
 from edgesr.graph import Graph
-from edgesr.npu_profile import NPU_PROFILES, NpuProfile, find_npu_profile
+from edgesr.npu_profile import NpuProfile
 from edgesr.progress import Progress
 from edgesr.quant.mixed_precision import Assignment, WidthChooser, judging_pairs
 from edgesr.quant.photographs import LabelledImage, load_photographs
@@ -19,39 +18,29 @@ from edgesr.target import Format, Precision, Target
 from edgesr.threads import torch_threads
 
 
-@dataclass(frozen=True)
-class WidthRequest:
-    """A budget in dB, None for none, and the NPU whose costs and refusals count."""
-
-    max_drop_db: float | None = None
-    npu: NpuProfile = NPU_PROFILES[0]
-
-
-def width_request(max_drop_db: float | None, npu: str, targets: Sequence[Target]) -> WidthRequest:
-    """The request; raises `EdgeSRError` for one that no target can answer."""
-    profile = find_npu_profile(npu)
-    for target in targets:
-        if target.precision.is_integer and target.format not in profile.formats:
-            taken = " and ".join(format_.value for format_ in profile.formats)
-            raise ExportError(f"the NPU profile {npu} takes {taken} files alone; leave {target.name} out, or --npu")
-        if max_drop_db is not None and target.precision is not Precision.INT8:
-            raise ExportError(
-                f"--max-drop chooses between 8 and 16 bits in tflite-int8 and onnx-int8; {target.name} has one width "
-                "throughout: leave it out, or --max-drop"
-            )
+def refuse_widths(max_drop_db: float | None, npu: NpuProfile, target: Target) -> None:
+    """Raise `ExportError` for a budget or an NPU that a target cannot answer."""
+    if target.precision.is_integer and target.format not in npu.formats:
+        taken = " and ".join(format_.value for format_ in npu.formats)
+        raise ExportError(f"the NPU profile {npu.name} takes {taken} files alone; leave {target.name} out, or --npu")
+    if max_drop_db is not None and target.precision is not Precision.INT8:
+        raise ExportError(
+            f"--max-drop chooses between 8 and 16 bits in int8 targets; {target.name} has one width throughout: leave "
+            "it out, or --max-drop"
+        )
     if max_drop_db is not None and not 0 < max_drop_db < float("inf"):
         raise ExportError(f"--max-drop {max_drop_db:g} is no positive number of decibels; give one like 0.03")
-    return WidthRequest(max_drop_db, profile)
 
 
 class WidthPlan:
-    """What one export has found for each file format."""
+    """What one export has found for one NPU in each file format; a budget of None is none."""
 
     def __init__(
-        self, request: WidthRequest, reference: Graph, images: Sequence[np.ndarray], calibration: Path | None,
-        progress: Progress,
+        self, max_drop_db: float | None, npu: NpuProfile, reference: Graph, images: Sequence[np.ndarray],
+        calibration: Path | None, progress: Progress,
     ) -> None:  # fmt: skip
-        self.request = request
+        self._budget_db = max_drop_db
+        self._npu = npu
         self._reference = reference
         self._images = images
         self._calibration = calibration
@@ -63,17 +52,17 @@ class WidthPlan:
 
     def network(self, target: Target, narrow: QuantizedGraph) -> QuantizedGraph:
         """The 8-bit network in the widths that a target and the budget ask for; raises `QualityError` for no answer."""
-        refusals = self.request.npu.wide_refusals(target.format)
+        refusals = self._npu.wide_refusals(target.format)
         if target.precision is Precision.A16W8:
             network, possible = self._chooser_of(narrow).all_wide(refusals)
             self._refused[target.format] = possible.refused
             return network
-        if self.request.max_drop_db is None:
+        if self._budget_db is None:
             return narrow
         if target.format not in self._assignments:
             chooser, pairs = self._chooser_of(narrow), self._pairs_of(narrow)
             with torch_threads(1):
-                found = chooser.cheapest(self.request.max_drop_db, self.request.npu, refusals, pairs)
+                found = chooser.cheapest(self._budget_db, self._npu, refusals, pairs)
             self._assignments[target.format] = found
         return self._assignments[target.format].network
 
@@ -92,13 +81,13 @@ class WidthPlan:
         """What a manifest records of a target's widths; nothing where all is 8 bits and nobody asked."""
         if target.precision is Precision.A16W8:
             return {"bits": _bits(network), "kept_at_8_bits": dict(self._refused[target.format])}
-        if self.request.max_drop_db is None:
+        if self._budget_db is None:
             return {}
-        found, npu = self._assignments[target.format], self.request.npu
+        found, npu = self._assignments[target.format], self._npu
         return {
             "bits": _bits(network),
             "kept_at_8_bits": dict(found.refused),
-            "max_drop_db": self.request.max_drop_db,
+            "max_drop_db": self._budget_db,
             "judged_drop_db": found.drop.judged_db,
             "mean_drop_db": found.drop.mean_db,
             "judged_drop_db_of_8_bits": found.narrow_drop.judged_db,

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from edgesr.cli.console import Size, output_options, print_json, print_table, progress_bar
-from edgesr.target import TARGETS, IODtype, Layout, Precision, Target, find_target, near_targets
+from edgesr.cli.explaining import print_explanations
+from edgesr.target import ALL_TARGETS, IODtype, Layout, Precision, Target, find_target, near_targets
 
 if TYPE_CHECKING:
     from edgesr.api.exporting import ExportResult
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 EFFORTS = ("fast", "balanced", "best")
 """The recipes of edgesr.quant.recipe, named here because importing that takes seconds; a test compares the two."""
-NPUS = ("generic", "qualcomm-htp", "ethos-u85")
-"""The profiles of edgesr.npu_profile, named here for the same reason."""
 WEIGHTS_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors")
 
 
@@ -48,7 +47,7 @@ def parse_target(ctx: click.Context, param: click.Parameter, names: tuple[str, .
     callback=parse_target,
     default=("tflite-int8",),
     show_default=True,
-    help="What to write; repeat for several. All of them: " + ", ".join(t.name for t in TARGETS) + ".",
+    help="What to write; repeat for several. All of them: " + ", ".join(t.name for t in ALL_TARGETS) + ".",
 )
 @click.option(
     "--size",
@@ -82,13 +81,21 @@ def parse_target(ctx: click.Context, param: click.Parameter, names: tuple[str, .
     metavar="DB",
     help="Give int8 targets 16-bit activations where the picture would lose more dB than this.",
 )
-@click.option("--npu", type=click.Choice(NPUS), default=NPUS[0], show_default=True, help="Whose 16 bits to count on.")
+@click.option(
+    "--npu",
+    "npus",
+    multiple=True,
+    default=("generic",),
+    show_default=True,
+    help="The NPU whose wishes the graph meets (edgesr targets lists them); repeat to compile for several.",
+)
+@click.option("--explain", is_flag=True, help="Say why the graph has the form that it has.")
 @click.option("--output", "-o", "out", type=click.Path(path_type=Path), required=True, help="The folder to write to.")
 @output_options
 def export(
     model: str | None, weights: Path | None, targets: tuple[Target, ...], sizes: tuple[tuple[int, int], ...],
-    io: str | None, layout: str | None, calib: Path | None, effort: str, max_drop: float | None, npu: str, out: Path,
-    as_json: bool, quiet: bool,
+    io: str | None, layout: str | None, calib: Path | None, effort: str, max_drop: float | None,
+    npus: tuple[str, ...], explain: bool, out: Path, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Export MODEL, a bundled model (default: spanv2_x4) or a checkpoint, and prove every file.
 
@@ -98,19 +105,22 @@ def export(
     name, weights = _model_or_weights(model, weights)
     _refuse_budget(max_drop, targets)
     with progress_bar(quiet or as_json) as progress:
-        from edgesr.api.exporting import ExportRequest
+        from edgesr.api.export_request import ExportRequest
         from edgesr.api.exporting import export as run_export
 
         _check_name(name, weights)
+        _check_npus(npus)
         request = ExportRequest(
             targets=targets, out=out, model=name, weights=weights, sizes=sizes, io=IODtype(io) if io else None,
             layout=Layout(layout) if layout else None, calibration=calib, effort=effort, max_drop_db=max_drop,
-            npu=npu,
+            npus=npus,
         )  # fmt: skip
         result = run_export(request, progress)
     if as_json:
         print_json({"out": str(out), "artifacts": [artifact.to_json() for artifact in result.artifacts]})
     elif not quiet:
+        if explain:
+            print_explanations(result.artifacts)
         _print_summary(result, out)
 
 
@@ -122,7 +132,7 @@ def _refuse_budget(max_drop: float | None, targets: Sequence[Target]) -> None:
         raise click.UsageError(f"--max-drop {max_drop:g} is no positive number of decibels; give one like 0.03")
     others = [target.name for target in targets if target.precision is not Precision.INT8]
     if others:
-        why = "chooses between 8 and 16 bits in tflite-int8 and onnx-int8"
+        why = "chooses between 8 and 16 bits in int8 targets"
         raise click.UsageError(f"--max-drop {why}; {others[0]} has one width throughout: leave out one of the two")
 
 
@@ -146,6 +156,18 @@ def _check_name(name: str | None, weights: Path | None) -> None:
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(names)}, or give --weights FILE"
         raise click.BadParameter(f"no bundled model or file is called '{name}'; {hint}", param_hint="MODEL")
+
+
+def _check_npus(names: Sequence[str]) -> None:
+    """Fail for an NPU that there is no profile of."""
+    from edgesr.errors import EdgeSRError
+    from edgesr.npu_profile import find_npu_profile
+
+    for name in names:
+        try:
+            find_npu_profile(name)
+        except EdgeSRError as error:
+            raise click.BadParameter(str(error), param_hint="--npu") from error
 
 
 def _print_summary(result: ExportResult, out: Path) -> None:

@@ -7,7 +7,7 @@ import dataclasses
 import click
 
 from edgesr.cli.console import output_options, print_json, print_table
-from edgesr.target import TARGETS
+from edgesr.target import ALL_TARGETS, Target
 
 
 @click.command(short_help="List bundled models and recognised architectures.")
@@ -28,24 +28,24 @@ def models(as_json: bool, quiet: bool) -> None:
         print_table(("architecture", "what it is"), [(a.name, a.summary) for a in ARCHITECTURES])
 
 
-@click.command(short_help="List what can be exported.")
+@click.command(short_help="List what can be exported, and for which NPUs.")
 @output_options
 def targets(as_json: bool, quiet: bool) -> None:
-    """List what can be exported, with I/O types, layouts and runners (defaults first)."""
+    """List what can be exported, with I/O types, layouts and runners (defaults first), and the NPUs of --npu."""
+    from edgesr.npu_profile import NPU_PROFILES
+
     if as_json:
-        print_json({"targets": [_plain(dataclasses.asdict(target)) for target in TARGETS]})
+        npus = [{"name": npu.name, "tail": npu.tail.value, "summary": npu.summary} for npu in NPU_PROFILES]
+        print_json({"targets": [_plain(dataclasses.asdict(target)) for target in ALL_TARGETS], "npus": npus})
     elif not quiet:
-        rows = [
-            (
-                t.name,
-                ", ".join(io.value for io in t.io),
-                ", ".join(x.value for x in t.layouts),
-                ", ".join(t.runners),
-                t.summary,
-            )
-            for t in TARGETS
-        ]
-        print_table(("target", "I/O", "layout", "runners", "what it is"), rows)
+        print_table(("target", "I/O", "layout", "runners", "what it is"), [_target_row(t) for t in ALL_TARGETS])
+        click.echo("")
+        print_table(("--npu", "tail", "what it is"), [(npu.name, npu.tail.value, npu.summary) for npu in NPU_PROFILES])
+
+
+def _target_row(target: Target) -> tuple[str, ...]:
+    io, layouts = ([x.value for x in choices] for choices in (target.io, target.layouts))
+    return target.name, ", ".join(io), ", ".join(layouts), ", ".join(target.runners), target.summary
 
 
 def _plain(fields: dict[str, object]) -> dict[str, object]:

@@ -37,7 +37,8 @@ def request(out: Path, weights: Path, photos: Path, *names: str, **options: Any)
 def test_a_budget_makes_a_mixed_file_and_the_manifest_says_how(
     drops: None, small_checkpoint: Path, photos: Path, tmp_path: Path
 ) -> None:
-    asked = request(tmp_path, small_checkpoint, photos, "onnx-int8", "tflite-int8", max_drop_db=0.4, npu="qualcomm-htp")
+    budget: dict[str, Any] = {"max_drop_db": 0.4, "npus": ("qualcomm-htp",)}
+    asked = request(tmp_path, small_checkpoint, photos, "onnx-int8", "tflite-int8", **budget)
     result = export(asked)
     for artifact in result.artifacts:
         facts = json.loads(json.dumps(artifact.facts))["quantization"]
@@ -95,8 +96,12 @@ REFUSALS: dict[str, tuple[tuple[str, ...], dict[str, Any], str]] = {
     "zero": (("onnx-int8",), {"max_drop_db": 0.0}, "--max-drop 0 is no positive number"),
     "negative": (("onnx-int8",), {"max_drop_db": -1.0}, "--max-drop -1 is no positive number"),
     "not a number": (("onnx-int8",), {"max_drop_db": float("nan")}, "--max-drop nan is no positive number"),
-    "no such NPU": (("onnx-int8",), {"npu": "ethos"}, "no NPU profile is called 'ethos'; choose ethos-u85"),
-    "not its format": (("onnx-int8",), {"npu": "ethos-u85"}, "ethos-u85 takes tflite files alone; leave onnx-int8 out"),
+    "no such NPU": (("onnx-int8",), {"npus": ("ethosu85",)}, "no NPU profile is called 'ethosu85'; choose ethos-u85"),
+    "not its format": (
+        ("onnx-int8",),
+        {"npus": ("ethos-u85",)},
+        "ethos-u85 takes tflite files alone; leave onnx-int8 out",
+    ),
 }
 
 

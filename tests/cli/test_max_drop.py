@@ -14,7 +14,7 @@ WRONG = {
     "no number": (("-t", "onnx-int8", "--max-drop", "low"), "'low' is not a valid float"),
     "zero": (("-t", "onnx-int8", "--max-drop", "0"), "no positive number of decibels"),
     "not a number": (("-t", "onnx-int8", "--max-drop", "nan"), "no positive number of decibels"),
-    "an unknown NPU": (("-t", "onnx-int8", "--npu", "tpu"), "'tpu' is not one of"),
+    "an unknown NPU": (("-t", "onnx-int8", "--npu", "tpu"), "no NPU profile is called 'tpu'; choose"),
 }
 
 

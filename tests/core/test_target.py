@@ -4,8 +4,20 @@ import itertools
 
 import pytest
 
+from edgesr.npu_profile import NPU_PROFILES, find_npu_profile
 from edgesr.runtime.runners import FILE_RUNNERS
-from edgesr.target import TARGETS, Format, IODtype, Layout, Precision, Target, find_target, near_targets
+from edgesr.target import (
+    ALL_TARGETS,
+    TARGETS,
+    Compiler,
+    Format,
+    IODtype,
+    Layout,
+    Precision,
+    Target,
+    find_target,
+    near_targets,
+)
 
 
 def test_every_format_has_every_precision_once() -> None:
@@ -13,7 +25,7 @@ def test_every_format_has_every_precision_once() -> None:
     assert [t.name for t in TARGETS] == [f"{t.format.value}-{t.precision.value}" for t in TARGETS]
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+@pytest.mark.parametrize("target", ALL_TARGETS, ids=lambda target: target.name)
 def test_each_target_is_found_by_its_name(target: Target) -> None:
     assert find_target(target.name) is target
     assert near_targets(target.name)[0] == target.name
@@ -24,7 +36,7 @@ def test_nothing_else_is_a_target(name: str) -> None:
     assert find_target(name) is None
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+@pytest.mark.parametrize("target", ALL_TARGETS, ids=lambda target: target.name)
 def test_defaults_are_among_the_choices(target: Target) -> None:
     assert target.default_io is target.io[0] and target.default_layout is target.layouts[0]
     for choices in (target.io, target.layouts, target.runners):
@@ -32,13 +44,23 @@ def test_defaults_are_among_the_choices(target: Target) -> None:
     assert target.summary and "\n" not in target.summary
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+@pytest.mark.parametrize("target", ALL_TARGETS, ids=lambda target: target.name)
 def test_every_target_has_runners_that_exist(target: Target) -> None:
-    assert set(target.runners) <= set(FILE_RUNNERS)
+    assert set(target.runners + target.emulators) <= set(FILE_RUNNERS)
+
+
+def test_compiled_targets_say_what_compiles_them_and_for_what() -> None:
+    assert all(target.compiler is None and target.npu is None for target in TARGETS)
+    compiled = ALL_TARGETS[len(TARGETS) :]
+    assert {target.compiler for target in compiled} == set(Compiler)
+    for target in compiled:
+        named = find_npu_profile(target.npu) if target.npu else None
+        assert named is None or target.compiler in named.compilers
+        assert any(target.compiler in npu.compilers and target.format in npu.formats for npu in NPU_PROFILES)
 
 
 def test_every_runner_runs_some_target() -> None:
-    assert {name for target in TARGETS for name in target.runners} == set(FILE_RUNNERS)
+    assert {name for target in ALL_TARGETS for name in target.runners + target.emulators} == set(FILE_RUNNERS)
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)

@@ -35,7 +35,7 @@ def test_a_budget_chosen_on_photographs_holds_on_set14(official_model: SRModel, 
     assert target is not None
     request = ExportRequest(
         targets=(target,), out=tmp_path, weights=weights, calibration=photographs, max_drop_db=BUDGET_DB,
-        npu="qualcomm-htp",
+        npus=("qualcomm-htp",),
     )  # fmt: skip
     (artifact,) = export(request).artifacts
     facts = artifact.facts["quantization"]

@@ -1,0 +1,82 @@
+"""The network of each file of an export: the folded graph, or its quantization in the widths and form an NPU wants."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from edgesr.api.export_request import ExportRequest, Job
+from edgesr.api.facts import describe_npu, describe_origin, describe_quantization
+from edgesr.api.widths import WidthPlan
+from edgesr.architecture import SRModel
+from edgesr.errors import ExportError
+from edgesr.export.pipeline import FoldRecord
+from edgesr.graph import Graph
+from edgesr.progress import Progress
+from edgesr.quant.images import load_calibration_images
+from edgesr.quant.photographs import load_photographs
+from edgesr.quant.quantize import Quantization, quantize
+from edgesr.quant.recipe import RECIPES
+from edgesr.quantized import QuantizedGraph, float_graph
+
+LEARNING_FOLDER = ".learning"
+"""Where the state of a long quantization stays when it is interrupted; the same export goes on from it."""
+
+
+class Networks:
+    """All that the files of one export share: NPUs that grant the same multiplications share one quantization."""
+
+    def __init__(
+        self, request: ExportRequest, model: SRModel, graph: Graph, folds: Sequence[FoldRecord], progress: Progress
+    ) -> None:
+        self.request = request
+        self.model = model
+        self.graph = graph
+        self.folds = tuple(folds)
+        self.images = load_calibration_images(request.calibration, model.size_multiple, progress)
+        self._progress = progress
+        self._quantizations: dict[float, Quantization] = {}
+        self._plans: dict[str, WidthPlan] = {}
+
+    def network(self, job: Job) -> Graph | QuantizedGraph:
+        """What the file of a job computes, its last shuffle included."""
+        if not job.target.precision.is_integer:
+            return self.graph
+        if self.model.value_range != 1:
+            raise ExportError(
+                f"{job.target.name} needs a network on images in [0, 1], {self.model.name} takes "
+                f"[0, {self.model.value_range:g}]; divide its input and output by that, or choose a float target"
+            )
+        return self._plan(job).network(job.target, self._quantization(job).network)
+
+    def facts(self, job: Job, network: Graph | QuantizedGraph) -> dict[str, object]:
+        """What a manifest records of how the network came about."""
+        quantized = isinstance(network, QuantizedGraph)
+        folds = (*self.folds, *(self._quantization(job).folds if quantized else ()))
+        facts = describe_origin(self.model, folds, float_graph(network))
+        facts["npu"] = describe_npu(job.npu, float_graph(network))
+        if isinstance(network, QuantizedGraph):
+            described = describe_quantization(self._quantization(job), self.images)
+            facts["quantization"] = described | self._plan(job).facts(job.target, network)
+        return facts
+
+    def _quantization(self, job: Job) -> Quantization:
+        growth = job.npu.max_mac_growth
+        if growth not in self._quantizations:
+            recipe = next(recipe for recipe in RECIPES if recipe.name == self.request.effort)
+            recipe = dataclasses.replace(recipe, max_mac_growth=growth)
+            photographs = load_photographs(self.request.calibration, self._progress) if recipe.learning else None
+            self._quantizations[growth] = quantize(
+                self.graph, self.images.pieces, recipe, self._progress, photographs=photographs,
+                saved=self.request.out / LEARNING_FOLDER,
+            )  # fmt: skip
+        return self._quantizations[growth]
+
+    def _plan(self, job: Job) -> WidthPlan:
+        """Widths follow from the quantized network and the NPU."""
+        if job.npu.name not in self._plans:
+            self._plans[job.npu.name] = WidthPlan(
+                self.request.max_drop_db, job.npu, self.graph, self.images.pieces, self.request.calibration,
+                self._progress,
+            )  # fmt: skip
+        return self._plans[job.npu.name]
