@@ -32,7 +32,7 @@ class OrtRunner:
         self._threads = threads
         self._content = path.read_bytes()
         self._source = str(path)
-        self._session = self._open(self._content, self._source)
+        self._session = self._open_file(path)
         self._prepared: np.ndarray | None = None
 
     def run(self, image: np.ndarray) -> np.ndarray:
@@ -71,6 +71,10 @@ class OrtRunner:
         except Exception as error:  # onnxruntime's exceptions share no base class but Exception
             raise ArtifactError(f"ONNX Runtime cannot run {self._source}: {first_line(error)}") from error
 
+    def _open_file(self, path: Path) -> ort.InferenceSession:
+        """The session of the file itself, from the bytes that were read."""
+        return self._open(self._content, self._source)
+
     def _open(self, content: bytes, source: str) -> ort.InferenceSession:
         options = ort.SessionOptions()
         options.log_severity_level = ERRORS_ONLY
@@ -86,10 +90,12 @@ def with_all_outputs(content: bytes) -> tuple[bytes, list[str]]:
     """The same model with every tensor of its graph declared an output, and the names of all outputs.
 
     In a QDQ file those are the quantized tensors alone, and a convolution and its activation show one tensor, not two:
-    a value that is an output cannot be fused away, and the copy must run the integer kernels that the file runs.
+    a value that is an output cannot be fused away, and the copy must run the integer kernels that the file runs. In a
+    half-precision file a QuantizeLinear makes the image's bytes, and no other tensor's.
     """
     model = onnx.load_from_string(content)
-    integers = [node.output[0] for node in model.graph.node if node.op_type == "QuantizeLinear"]
+    half = any(initializer.data_type == onnx.TensorProto.FLOAT16 for initializer in model.graph.initializer)
+    integers = [node.output[0] for node in model.graph.node if node.op_type == "QuantizeLinear" and not half]
     exposed = integers or [node.output[0] for node in model.graph.node if not node.output[0].endswith(FUSED_AWAY)]
     declared = [x.name for x in model.graph.output]
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in exposed if name not in declared)

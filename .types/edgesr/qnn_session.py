@@ -1,0 +1,1 @@
+../../core/qnn_session.py
