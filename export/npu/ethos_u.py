@@ -199,9 +199,7 @@ def _placement(job: _Job, compiled: _Compiled, tool: str, aborts: dict[str, str]
     on_cpu = {op.key for op in left if op.kind != NPU_OPERATOR}
     strangers = on_cpu - {op.key for op in job.operators}
     if strangers:
-        raise ExportError(
-            f"{tool} left an operator that {job.source} does not have, '{strangers.pop()[1]}'; see {job.log}"
-        )
+        raise ExportError(f"{tool} left '{min(strangers)[1]}' behind, which {job.source} does not have; see {job.log}")
     reasons = {found["name"]: " ".join(found["reason"].split()) for found in WARNING.finditer(compiled.output)}
     operators = tuple(_place(op, op.key in on_cpu, reasons, aborts or {}) for op in job.operators)
     return Placement(job.accelerator.name, Evidence.COMPILED, tool, operators, partitions, job.log)

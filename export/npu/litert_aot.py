@@ -171,15 +171,16 @@ def _placement(operators: tuple[ListedOperator, ...], compiled: bytes, soc: str,
         left = list_operators(compiled, "its file")
     except ArtifactError as error:
         raise ExportError(f"{result.tool} wrote no sound file ({error}); see {result.log}") from error
-    stats = [tuple(map(int, found)) for found in PARTITIONED.findall(result.output)]
+    stats = [(int(taken), int(pieces)) for taken, _, pieces in PARTITIONED.findall(result.output)]
+    said = sum(taken for taken, _ in stats), sum(pieces for _, pieces in stats)
     partitions = sum(op.kind == NPU_OPERATOR for op in left)
     on_cpu = {op.key for op in left if op.kind != NPU_OPERATOR}
     placed = tuple(_place(op, op.key in on_cpu, _reasons(result)) for op in operators)
     taken = sum(op.place is Place.NPU for op in placed)
-    if (sum(s[0] for s in stats), sum(s[2] for s in stats)) != (taken, partitions):
+    if said != (taken, partitions):
         raise ExportError(
-            f"{result.tool} says it took {sum(s[0] for s in stats)} operators in {sum(s[2] for s in stats)} partitions, "
-            f"its file says {taken} in {partitions}; see {result.log}"
+            f"{result.tool} says it took {said[0]} operators in {said[1]} partitions, its file says {taken} in "
+            f"{partitions}; see {result.log}"
         )
     tool = f"LiteRT {importlib.metadata.version('ai-edge-litert')} AOT, Qualcomm"
     return Placement(soc, Evidence.COMPILED, tool, placed, partitions, result.log)

@@ -13,7 +13,7 @@ from ai_edge_litert import schema_py_generated as schema
 from edgesr.errors import ArtifactError
 from edgesr.export.tflite_builder import FILE_IDENTIFIER
 
-KINDS = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
+KINDS: dict[int, str] = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,7 @@ def list_operators(content: bytes, source: str) -> tuple[ListedOperator, ...]:
     try:
         operators = tuple(_operators(schema.Model.GetRootAsModel(content, 0)))
     except Exception as error:  # the generated reader meets broken offsets with errors of any kind
-        raise ArtifactError(
-            f"{source} is cut short or corrupt ({type(error).__name__}); write or copy it again"
-        ) from error
+        raise ArtifactError(f"{source} is cut short or corrupt; write or copy it again") from error
     if not operators:
         raise ArtifactError(f"{source} holds no operators; give the file of a network")
     return operators
@@ -64,5 +62,5 @@ def _operators(model: schema.Model) -> Iterator[ListedOperator]:
 def _kind(code: schema.OperatorCode) -> str:
     builtin = max(code.DeprecatedBuiltinCode(), code.BuiltinCode())  # newer files write large codes in the second field
     if builtin == schema.BuiltinOperator.CUSTOM:
-        return (code.CustomCode() or b"CUSTOM").decode(errors="replace")
+        return str((code.CustomCode() or b"CUSTOM").decode(errors="replace"))
     return KINDS[builtin]
