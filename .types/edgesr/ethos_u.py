@@ -1,0 +1,1 @@
+../../core/ethos_u.py

@@ -1,0 +1,1 @@
+../../core/pixel_shuffle.py
