@@ -146,7 +146,12 @@ def _family(name: str) -> NpuProfile:
 _HTP = _family("qualcomm-htp")
 NPU_PROFILES: tuple[NpuProfile, ...] = (
     *FAMILIES,
-    *(replace(_HTP, name=soc.name, summary=f"{soc.part}, HTP {soc.arch}", compilers=(Compiler.QNN,)) for soc in SOCS),
+    *(
+        replace(
+            _HTP, name=soc.name, summary=f"{soc.part}, HTP {soc.arch}", compilers=(Compiler.QNN, Compiler.LITERT_AOT)
+        )
+        for soc in SOCS
+    ),
     *(replace(_family(npu.family), name=npu.name, summary=npu.setting, compilers=(Compiler.VELA,)) for npu in ETHOS_U),
 )
 """Every name that --npu takes."""

@@ -35,6 +35,7 @@ class Compiler(enum.Enum):
 
     QNN = "qnn"
     VELA = "vela"
+    LITERT_AOT = "litert-aot"
 
 
 class IODtype(enum.Enum):
@@ -134,6 +135,10 @@ COMPILED_TARGETS: tuple[Target, ...] = (
     Target(
         "qnn-fp16", Format.ONNX, Precision.FP16, _BYTES, _TFLITE, _ORT,
         "the same in half precision", _HTP, Compiler.QNN,
+    ),
+    Target(
+        "litert-aot-int8", Format.TFLITE, Precision.INT8, (IODtype.INT8,), _TFLITE, _LITERT,
+        "8-bit integers compiled by LiteRT for the Snapdragon that --npu names", (), Compiler.LITERT_AOT,
     ),
     *(
         Target(

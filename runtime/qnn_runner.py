@@ -7,6 +7,7 @@ bit for bit; its tensors are out of sight.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,9 +18,10 @@ import onnxruntime as ort
 from edgesr.artifact import IOContract
 from edgesr.errors import ArtifactError
 from edgesr.qnn_session import emulated_label, open_quietly
-from edgesr.qualcomm import Soc
+from edgesr.qualcomm import Soc, find_soc
 from edgesr.runtime.ort_runner import OrtRunner
 
+DEFAULT_SOC = "snapdragon-8-elite"
 COMPILED_KIND = "EPContext"
 """The node that stands for a compiled graph."""
 
@@ -49,6 +51,15 @@ class QnnRunner(OrtRunner):
 
     def _open(self, content: bytes, source: str) -> ort.InferenceSession:
         return open_quietly(content, self.soc, source)
+
+
+def soc_of(path: Path) -> Soc:
+    """The SoC that a file was exported for, by its metadata; a Snapdragon 8 Elite where it names none."""
+    try:
+        entries = {entry.key: entry.value for entry in onnx.load(path, load_external_data=False).metadata_props}
+        return find_soc(json.loads(entries["edgesr"])["npu"]["profile"])
+    except Exception:  # no metadata, another tool's, or no single SoC: any will do, and the report names it
+        return find_soc(DEFAULT_SOC)
 
 
 def _is_wrapper(path: Path) -> bool:

@@ -12,6 +12,7 @@ from edgesr.artifact import IOContract
 from edgesr.errors import EdgeSRError
 from edgesr.runtime.litert_runner import Kernels, LiteRTRunner
 from edgesr.runtime.ort_runner import OrtRunner
+from edgesr.runtime.qnn_runner import QnnRunner, soc_of
 from edgesr.runtime.runner import TracingRunner
 from edgesr.target import Format, Target
 
@@ -38,10 +39,15 @@ def _onnxruntime(path: Path, contract: IOContract, threads: int) -> FileRunner:
     return OrtRunner(path, contract, threads)
 
 
+def _qnn_htp(path: Path, contract: IOContract, threads: int) -> FileRunner:
+    return QnnRunner(path, contract, soc_of(path))
+
+
 FILE_RUNNERS: Mapping[str, Callable[[Path, IOContract, int], FileRunner]] = {
     "litert-xnnpack": _xnnpack,
     "litert-reference": _reference,
     "onnxruntime": _onnxruntime,
+    "qnn-htp": _qnn_htp,
 }
 
 

@@ -1,11 +1,25 @@
-"""Compiling a proven file for one NPU: a vendor's compiler takes all of it, or the export fails and says why."""
+"""Compiling a proven file for one NPU: a vendor's compiler takes all of it, or the export fails and says why.
+
+A compiler's whole output goes to a log, which stays where it failed: its error names the place.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from edgesr.api.export_request import Job
+from edgesr.errors import ExportError
+from edgesr.ethos_u import find_ethos_u
+from edgesr.export.npu.ethos_u import compile_ethos_u
+from edgesr.export.npu.litert_aot import compile_litert_aot
+from edgesr.export.npu.placement import Place, Placement
+from edgesr.export.npu.qnn import compile_qnn
+from edgesr.qualcomm import find_soc
+from edgesr.target import Compiler
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,6 +32,59 @@ class CompiledFile:
 
 
 def compile_file(content: bytes, job: Job, file: str) -> CompiledFile:
-    """Compile what a job's target is made from; raises `ExportError` where anything would stay on the CPU."""
+    """Compile what a job's target is made from into the file of that name.
+
+    Raises `MissingBackendError`, and `ExportError` where the compiler fails or would leave anything to the CPU.
+    """
     assert job.target.compiler is not None
-    raise NotImplementedError
+    logs = Path(tempfile.mkdtemp(prefix="edgesr-compiler-log-"))
+    try:
+        compiled = COMPILE[job.target.compiler](content, job, file, logs)
+    finally:
+        if not any(logs.iterdir()):
+            logs.rmdir()
+    shutil.rmtree(logs, ignore_errors=True)
+    return compiled
+
+
+def _qnn(content: bytes, job: Job, file: str, logs: Path) -> CompiledFile:
+    with tempfile.TemporaryDirectory(prefix="edgesr-qnn-") as name:
+        folder = Path(name)
+        made = compile_qnn(content, find_soc(job.npu.name), Path(file).stem, folder, logs)
+        facts = _facts(made.placement, {"seconds": made.seconds})
+        beside = {made.binary: (folder / made.binary).read_bytes()}
+        return CompiledFile((folder / made.wrapper).read_bytes(), beside, facts)
+
+
+def _vela(content: bytes, job: Job, file: str, logs: Path) -> CompiledFile:
+    made = compile_ethos_u(content, find_ethos_u(job.npu.name), logs, source=file).require_whole()
+    return CompiledFile(made.content, {}, _facts(made.placement, {"estimate": made.estimate.as_json()}))
+
+
+def _litert_aot(content: bytes, job: Job, file: str, logs: Path) -> CompiledFile:
+    made = compile_litert_aot(content, find_soc(job.npu.name).part, logs, source=file)
+    _refuse_partial(made.placement, file)
+    return CompiledFile(made.content, {}, _facts(made.placement, {}))
+
+
+def _refuse_partial(placement: Placement, file: str) -> None:
+    left = [op for op in placement.operators if op.place is not Place.NPU]
+    if left:
+        first, more = left[0], f" and {len(left) - 1} more" if len(left) > 1 else ""
+        raise ExportError(
+            f"{file}: {first.kind} '{first.name}'{more} would run on the CPU beside {placement.npu}: {first.reason}; "
+            f"{first.remedy}; the compiler's output is in {placement.log}"
+        )
+
+
+def _facts(placement: Placement, more: Mapping[str, object]) -> dict[str, object]:
+    whole = {"operators": len(placement.operators), "on_npu": placement.count(Place.NPU)}
+    compiled = {"npu": placement.npu, "compiler": placement.source, "partitions": placement.partitions}
+    return {"compiled": {**compiled, **whole, **more}}
+
+
+COMPILE: Mapping[Compiler, Callable[[bytes, Job, str, Path], CompiledFile]] = {
+    Compiler.QNN: _qnn,
+    Compiler.VELA: _vela,
+    Compiler.LITERT_AOT: _litert_aot,
+}

@@ -73,3 +73,18 @@ def host_block(network: Graph | QuantizedGraph) -> int:
     if not isinstance(last, DepthToSpace):
         raise ExportError(f"graph '{graph.name}' ends in '{graph.output}', which is no DepthToSpace")
     return last.block
+    graph = network.graph if isinstance(network, QuantizedGraph) else network
+    last = graph.producer(graph.output)
+    if not isinstance(last, DepthToSpace):
+        raise ExportError(f"graph '{graph.name}' ends in '{graph.output}', which is no DepthToSpace")
+    return last.block
+
+
+def ending_before_shuffle(network: Graph | QuantizedGraph) -> Graph | QuantizedGraph:
+    """The network without its last DepthToSpace; raises `ExportError` where it ends otherwise."""
+    if isinstance(network, QuantizedGraph):
+        return without_shuffle(network)
+    result = HostShuffle().apply(network)
+    if not result.changed:
+        raise ExportError(f"graph '{network.name}' cannot leave its shuffle to the host; use the tail as it is")
+    return result.graph
