@@ -47,18 +47,18 @@ def check_file(
     names = runners or target.runners[:1]
     opened = [open_runner(name, target, path, contract) for name in names]
     end_to_end = (file, target.precision, network, model, reference)
-    rows = compare_end_to_end(*end_to_end, opened, chosen, progress)
+    rows = compare_end_to_end(*end_to_end, opened, chosen, progress, contract)
     operators = [
         row
         for runner in opened
-        for row in compare_operators(file, target.precision, network, runner, runner.name, traced)
+        for row in compare_operators(file, target.precision, network, runner, runner.name, traced, contract)
     ]
     for name in names:
         for size, runner in open_other_signatures(name, target, path, contract).items():
             case = traced if contract.any_size else operator_case([case for case in cases if _size(case) == size])
-            measured = compare_end_to_end(*end_to_end, [runner], [case])
+            measured = compare_end_to_end(*end_to_end, [runner], [case], contract=contract)
             rows += [row for row in measured if row.runner == runner.name]
-            operators += compare_operators(file, target.precision, network, runner, runner.name, case)
+            operators += compare_operators(file, target.precision, network, runner, runner.name, case, contract)
     return ParityReport(tuple(rows), tuple(operators))
 
 
