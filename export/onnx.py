@@ -49,7 +49,8 @@ def emit_onnx(
 ) -> bytes:
     """The bytes of a checked ONNX file for one input size (H, W), or for any where `size` is None.
 
-    `contract` is stored as JSON in the file's metadata; bytes of a float file stand for [0, value_range]. Raises `ExportError` when an operator has no ONNX form.
+    `contract` is stored as JSON in the file's metadata; the bytes of a float file stand for [0, value_range]. Raises
+    `ExportError` when an operator has no ONNX form.
     """
     if precision.is_integer != isinstance(network, QuantizedGraph):
         raise ExportError(f"ONNX {precision.value} needs a {'quantized' if precision.is_integer else 'float'} graph")
