@@ -20,7 +20,9 @@ def unsupported(*nodes: tuple[str, str]) -> str:
 ERF = block(
     "Erf", "erf", "Operators of type `Erf` are not supported by QNN EP.Erf node `erf` will not be assigned to QNN EP."
 )
-VALIDATOR = f"{STAMP}QNN.backendValidateOpConfig() failed for node `t_token_3` of type `Transpose` with error code 3110\n"
+VALIDATOR = (
+    f"{STAMP}QNN.backendValidateOpConfig() failed for node `t_token_3` of type `Transpose` with error code 3110\n"
+)
 SETUP = "[E] QNN SetupBackend failed Failed to create device. Error: QNN_DEVICE_ERROR_INVALID_CONFIG: Invalid config\n"
 
 
@@ -49,7 +51,8 @@ def test_nodes_keep_their_own_names_and_get_the_validators_code() -> None:
 def test_several_are_counted_and_all_nodes_of_a_unit_are_refused() -> None:
     unit = (
         f"{STAMP}Validation FAILED for 2 nodes in OrtNodeUnit (Conv) :\n"
-        "\tOperator type: DequantizeLinear Node name: d Node index: 1\n\tOperator type: Conv Node name: c Node index: 2\n"
+        "\tOperator type: DequantizeLinear Node name: d Node index: 1\n"
+        "\tOperator type: Conv Node name: c Node index: 2\n"
         "\tREASON : Cannot get shape\n"
     )
     assert set(refused(unit)) == {"d", "c"}

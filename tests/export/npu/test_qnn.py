@@ -19,13 +19,13 @@ from edgesr.export.npu.qnn import compile_qnn, place_on_qnn
 from edgesr.export.onnx import emit_onnx
 from edgesr.export.pipeline import NATIVE_FOLDS, run_folds
 from edgesr.images import load_rgb
+from edgesr.qualcomm import SOCS, Soc, find_soc
 from edgesr.quant.builtin import builtin_calibration_paths
 from edgesr.quant.calibration import calibrate
 from edgesr.quant.ranges import RangeRule, choose_ranges
 from edgesr.quant.weights import quantize_weights
 from edgesr.quant.widths import widen, widenable
 from edgesr.quantized import QuantizedGraph
-from edgesr.qualcomm import SOCS, Soc, find_soc
 from edgesr.target import IODtype, Layout, Precision
 
 emulator = [
