@@ -2,8 +2,8 @@
 
 Four things are pinned, each because its default hides something: `soc_model` and `htp_arch` together, since QNN guesses
 the one that is missing; `offload_graph_io_quantization=0`, without which a context binary computes other bytes than the
-direct session; `session.disable_cpu_ep_fallback=1`; and ONNX Runtime's own retry on the CPU, which is switched off. What
-was taken is then read from the session itself: QNN comes first, and no node is assigned to anything else.
+direct session; `session.disable_cpu_ep_fallback=1`; and ONNX Runtime's own retry on the CPU, which is switched off.
+What was taken is then read from the session itself: QNN comes first, and no node is assigned to anything else.
 
 The package `onnxruntime-qnn` is an extra. Its library is registered once a process. It writes to file descriptors 1 and
 2 from C; that is held back, and kept in a file that the error names when a session does not open.
@@ -37,6 +37,8 @@ OLDEST = (2, 7)
 EMULATED_ARCH = "v79"
 """What the emulator of QNN 2.51 executes, whatever is asked; graphs are compiled for the generation that is asked."""
 TALKATIVE, ERRORS_ONLY = 0, 3
+COMPILED_KIND = "EPContext"
+"""The node that stands for a compiled graph in the wrapper of a context binary."""
 
 _registering = threading.Lock()
 

@@ -1,4 +1,4 @@
-"""A graph as an ONNX file: FP32, FP16 with a float image, or INT8 as QDQ; NCHW inside, NCHW or NHWC at the edges.
+"""A graph as an ONNX file: FP32, FP16, or INT8 as QDQ; NCHW inside, NCHW or NHWC at the edges.
 
 Height, width and batch are free unless a size is given. FP16 holds half weights and arithmetic between one Cast at each
 edge. INT8 follows onnxruntime's QDQ form: activations unsigned (their zero points are the graph's plus 128; its
@@ -6,6 +6,10 @@ convolutions compute in integers only from unsigned to unsigned, so a signed ima
 signed per channel, biases int32; the integer tensors carry the graph's tensor names. Tensors of 16 bits are unsigned
 with zero point 32768, which QNN takes and QuantizeLinear has from opset 21 on; files without any keep opset 17. A
 Requantize is the DequantizeLinear of one grid and the QuantizeLinear of the other.
+
+Float files may take and give bytes, too, as NPUs want them: a DequantizeLinear makes reals of the image, a
+QuantizeLinear rounds and saturates the output, which is what an `IOContract` does to an image. Qualcomm's HTP runs both
+in a half-precision file; a Cast to bytes (behind Mul, Round and Clip) it refuses ("Failed to create Cast node").
 """
 
 from __future__ import annotations
@@ -14,10 +18,11 @@ import json
 from collections.abc import Mapping
 from fractions import Fraction
 
+import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from edgesr.artifact import INPUT_NAME, OUTPUT_NAME
+from edgesr.artifact import IMAGE_LEVELS, INPUT_NAME, INT8_ZERO, OUTPUT_NAME
 from edgesr.errors import ExportError
 from edgesr.export.onnx_ops import EMITTERS, Emission
 from edgesr.graph import Graph
@@ -40,23 +45,25 @@ def emit_onnx(
     layout: Layout,
     size: tuple[int, int] | None,
     contract: Mapping[str, object],
+    value_range: float = 1.0,
 ) -> bytes:
     """The bytes of a checked ONNX file for one input size (H, W), or for any where `size` is None.
 
-    `contract` is stored as JSON in the file's metadata. Raises `ExportError` when an operator has no ONNX form.
+    `contract` is stored as JSON in the file's metadata; the bytes of a float file stand for [0, value_range]. Raises
+    `ExportError` when an operator has no ONNX form.
     """
     if precision.is_integer != isinstance(network, QuantizedGraph):
         raise ExportError(f"ONNX {precision.value} needs a {'quantized' if precision.is_integer else 'float'} graph")
     emission = Emission(network, precision)
     graph = emission.graph
     _refuse_edge_names(graph)
-    _open(emission, io, layout)
+    _open(emission, io, layout, value_range)
     for op in graph:
         emitter = EMITTERS.get(type(op))
         if emitter is None:
             raise ExportError(f"{type(op).__name__} '{op.name}' has no ONNX form")
         emitter(emission, op)
-    _close(emission, io, layout)
+    _close(emission, io, layout, value_range)
     opset = helper.make_opsetid("", OPSET_OF_16_BITS if emission.has_wide_tensors else OPSET)
     model = helper.make_model(
         helper.make_graph(
@@ -90,11 +97,24 @@ def _edge(
     return helper.make_tensor_value_info(name, ELEMENT_TYPES[io], shape)
 
 
-def _open(emission: Emission, io: IODtype, layout: Layout) -> None:
+def _byte_grid(emission: Emission, io: IODtype, value_range: float) -> list[str]:
+    """The scale and zero point of an image in bytes in a float file."""
+    names = [f"{INPUT_NAME}.scale", f"{INPUT_NAME}.zero_point"]
+    if not any(x.name == names[0] for x in emission.initializers):
+        zero = np.array(-INT8_ZERO, np.int8) if io is IODtype.INT8 else np.array(0, np.uint8)
+        emission.initializer(names[0], np.array(value_range / IMAGE_LEVELS, np.float32))
+        emission.initializer(names[1], zero)
+    return names
+
+
+def _open(emission: Emission, io: IODtype, layout: Layout, value_range: float) -> None:
     """Nodes from the file's image to the graph's input."""
     value, tensor = INPUT_NAME, emission.graph.input.name
     if layout is Layout.NHWC:
         value = emission.node("Transpose", [value], f"{tensor}.nchw", perm=TO_NCHW)
+    if emission.quantized is None and io is not IODtype.FLOAT32:
+        grid = _byte_grid(emission, io, value_range)
+        value = emission.node("DequantizeLinear", [value, *grid], f"{tensor}.dequantized")
     if emission.precision is Precision.FP16:
         value = emission.node("Cast", [value], f"{tensor}.fp16", to=TensorProto.FLOAT16)
     if emission.quantized is not None:
@@ -106,7 +126,7 @@ def _open(emission: Emission, io: IODtype, layout: Layout) -> None:
     emission.values[tensor] = value
 
 
-def _close(emission: Emission, io: IODtype, layout: Layout) -> None:
+def _close(emission: Emission, io: IODtype, layout: Layout, value_range: float) -> None:
     """Nodes from the graph's output to the file's image; the last one is renamed to be it."""
     tensor = emission.graph.output
     value = emission.values[tensor]
@@ -117,6 +137,9 @@ def _close(emission: Emission, io: IODtype, layout: Layout) -> None:
         value = emission.quantize(value, tensor, f"{tensor}.{io.value}", signed=True)
     if emission.precision is Precision.FP16:
         value = emission.node("Cast", [value], f"{tensor}.fp32", to=TensorProto.FLOAT)
+    if emission.quantized is None and io is not IODtype.FLOAT32:
+        grid = _byte_grid(emission, io, value_range)
+        value = emission.node("QuantizeLinear", [value, *grid], f"{tensor}.{io.value}")
     if layout is Layout.NHWC:
         value = emission.node("Transpose", [value], f"{tensor}.nhwc", perm=TO_NHWC)
     emission.rename(value, OUTPUT_NAME)

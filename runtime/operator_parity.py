@@ -11,12 +11,12 @@ shows beside it how much error has accumulated up to there, and `span` what the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from edgesr.artifact import OUTPUT_NAME
+from edgesr.artifact import OUTPUT_NAME, IOContract
 from edgesr.errors import first_line
 from edgesr.graph import Graph
 from edgesr.ops import Constant, Op
@@ -27,7 +27,7 @@ from edgesr.runtime.runner import TracingRunner
 from edgesr.runtime.span import Span, measure_span
 from edgesr.runtime.tolerance import FLOAT_TOLERANCES, INTEGER_TOLERANCES
 from edgesr.runtime.torch_runner import GraphRunner, to_nchw, to_nhwc
-from edgesr.target import Precision
+from edgesr.target import Layout, Precision
 
 INPUT_EDGE, OUTPUT_EDGE = "input edge", "output edge"
 
@@ -65,11 +65,13 @@ class OperatorRow:
 
 
 def compare_operators(
-    file: str, precision: Precision, network: Graph | QuantizedGraph, runner: TracingRunner, name: str, case: ParityCase
-) -> list[OperatorRow]:
+    file: str, precision: Precision, network: Graph | QuantizedGraph, runner: TracingRunner, name: str,
+    case: ParityCase, contract: IOContract | None = None,
+) -> list[OperatorRow]:  # fmt: skip
     """Every operator of the network on one runner, and the file's edges; a tensor that the runner does not show fails.
 
-    The first row is the input edge of an INT8 file that quantizes the image, the last row the output edge.
+    The first row is the input edge of an INT8 file that quantizes the image, the last row the output edge. `contract`
+    says what the file's image is made of; None means floats, or the last tensor's integers.
     """
     comparison = _Comparison(file, precision, network, name)
     reference = GraphRunner(comparison.graph).trace(case.image)
@@ -78,7 +80,7 @@ def compare_operators(
     for op in comparison.graph:
         if not isinstance(op, Constant):
             rows.append(comparison.operator(op, tensors, reference[op.name]))
-    rows.append(comparison.output_edge(tensors, runner.run(case.image), reference))
+    rows.append(comparison.output_edge(tensors, runner.run(case.image), reference, contract))
     return rows
 
 
@@ -142,8 +144,9 @@ class _Comparison:
         return self._row(op.name, kind, op.name, tensors[op.name], exact, unrounded, reference)
 
     def output_edge(
-        self, tensors: Mapping[str, np.ndarray], image: np.ndarray, reference: Mapping[str, np.ndarray]
-    ) -> OperatorRow:
+        self, tensors: Mapping[str, np.ndarray], image: np.ndarray, reference: Mapping[str, np.ndarray],
+        contract: IOContract | None,
+    ) -> OperatorRow:  # fmt: skip
         """The image that the file itself gives against the last tensor of its traced copy."""
         name = self.graph.output
         if name not in tensors:
@@ -152,6 +155,9 @@ class _Comparison:
         if self.quantized is not None:
             found = np.rint(image / self.quantized.output.scale + self.quantized.output.zero_point)
         exact = self._reals(name, torch.from_numpy(tensors[name].astype(np.float64))).numpy()
+        if self.quantized is None and contract is not None:
+            arranged = replace(contract, layout=Layout.NHWC)
+            exact = arranged.decode(arranged.encode(exact)).astype(np.float64)
         return self._row(OUTPUT_EDGE, "Output", name, found, exact, exact, reference[name])
 
     def _row(

@@ -3,7 +3,8 @@
 Float files are compared with the float64 network by largest error, relative L2 error and PSNR. On inputs where PyTorch
 itself, in float32, errs by more than a third of a limit, the limit is three times that error: no conversion can be
 better than the arithmetic. On noise that PyTorch holds its weights as the file stores them; on natural images, whose
-errors a user sees, nothing excuses the rounding of weights. INT8 files are compared with the network by PSNR,
+errors a user sees, nothing excuses the rounding of weights. A float file that gives bytes may be off by what rounding
+the float64 network's own image to bytes costs, besides. INT8 files are compared with the network by PSNR,
 against the PSNR that exact integer arithmetic on the same integers has, over the image and over its border alone:
 rounding is amplified by gates, so single steps prove nothing end to end; operator by operator they do (see
 operator_parity). On natural images each row also says what a user would see of the error (see picture_error).
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 
 from edgesr.architecture import SRModel
+from edgesr.artifact import IOContract
 from edgesr.graph import Graph
 from edgesr.progress import Progress, silent
 from edgesr.quantized import QuantizedGraph
@@ -31,7 +33,7 @@ from edgesr.runtime.picture_error import PictureError, compare_pictures
 from edgesr.runtime.runner import Runner
 from edgesr.runtime.tolerance import FLOAT_TOLERANCES, INTEGER_TOLERANCE, FloatTolerance
 from edgesr.runtime.torch_runner import GraphRunner, IntegerRunner, TorchRunner
-from edgesr.target import Precision
+from edgesr.target import IODtype, Precision
 
 PSNR_CEILING_DB = 200.0
 STORED_WEIGHTS = {
@@ -129,8 +131,12 @@ def compare_end_to_end(
     runners: Sequence[Runner],
     cases: Sequence[ParityCase],
     progress: Progress = silent,
+    contract: IOContract | None = None,
 ) -> list[ParityRow]:
-    """The graph and every runner on every case against `reference`, the model's module in float64."""
+    """The graph and every runner on every case against `reference`, the model's module in float64.
+
+    `contract` says what the file's image is made of; None means floats.
+    """
     rounded = TorchRunner(model, torch.float32, STORED_WEIGHTS[precision])
     unrounded = TorchRunner(model, torch.float32)
     witness: Runner = IntegerRunner(network) if isinstance(network, QuantizedGraph) else GraphRunner(network)
@@ -143,6 +149,9 @@ def compare_end_to_end(
             limits = FLOAT_TOLERANCES[precision].scaled(model.value_range)
             rough = (unrounded if case.natural else rounded).run(case.image)
             limits = limits.at_least(*_errors(rough, expected), psnr_db(rough, expected, model.value_range))
+            if contract is not None and contract.dtype is not IODtype.FLOAT32:
+                stored = contract.decode(contract.encode(expected))
+                limits = limits.beside(*_errors(stored, expected), psnr_db(stored, expected, model.value_range))
         for runner in (witness, *runners):
             found = exact if runner is witness else runner.run(case.image)
             picture = _picture_error(found, expected, model) if case.natural else None

@@ -17,17 +17,18 @@ import onnxruntime as ort
 
 from edgesr.artifact import IOContract
 from edgesr.errors import ArtifactError
-from edgesr.qnn_session import emulated_label, open_quietly
+from edgesr.qnn_session import COMPILED_KIND, emulated_label, open_quietly
 from edgesr.qualcomm import Soc, find_soc
 from edgesr.runtime.ort_runner import OrtRunner
 
 DEFAULT_SOC = "snapdragon-8-elite"
-COMPILED_KIND = "EPContext"
-"""The node that stands for a compiled graph."""
 
 
 class QnnRunner(OrtRunner):
-    """A file on the HTP of one SoC; raises `MissingBackendError`, and `DeviceError` where it does not run whole there."""
+    """A file on the HTP of one SoC.
+
+    Raises `MissingBackendError`, and `DeviceError` where the file does not run whole there.
+    """
 
     name = "qnn-htp"
 
@@ -41,7 +42,7 @@ class QnnRunner(OrtRunner):
         """Every value of a plain file; raises `ArtifactError` for a context binary."""
         if self._compiled:
             raise ArtifactError(
-                f"{self._source} wraps a context binary, whose tensors cannot be shown; trace the ONNX file it came from"
+                f"{self._source} wraps a context binary, which shows no tensors; trace the ONNX file that it came from"
             )
         return super().trace(image)
 

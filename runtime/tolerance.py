@@ -40,6 +40,13 @@ class FloatTolerance:
             min(self.psnr_db, psnr_db - 20 * math.log10(YARDSTICK_FACTOR)),
         )
 
+    def beside(self, max_abs: float, relative_l2: float, psnr_db: float) -> FloatTolerance:
+        """The limits for an output that has these errors already, independent of the runtime's own: powers add up."""
+        power = 10 ** (-self.psnr_db / 10) + 10 ** (-psnr_db / 10)
+        return FloatTolerance(
+            self.max_abs + max_abs, math.hypot(self.relative_l2, relative_l2), -10 * math.log10(power)
+        )
+
 
 @dataclass(frozen=True)
 class IntegerTolerance:

@@ -49,19 +49,21 @@ def check_file(
     names = runners or target.runners[:1]
     opened = [open_runner(name, target, path, contract) for name in names]
     end_to_end = (file, target.precision, network, model, reference)
-    rows = compare_end_to_end(*end_to_end, opened, chosen, progress)
+    rows = compare_end_to_end(*end_to_end, opened, chosen, progress, contract)
     held, held_contract = held_by_file(network, contract)
     shown = opened if held is network else [open_runner(name, target, path, held_contract) for name in names]
     operators = [
-        row for runner in shown for row in compare_operators(file, target.precision, held, runner, runner.name, traced)
+        row
+        for runner in shown
+        for row in compare_operators(file, target.precision, held, runner, runner.name, traced, held_contract)
     ]
     for name in names:
         for size, runner in open_other_signatures(name, target, path, contract).items():
             case = traced if contract.any_size else operator_case([case for case in cases if _size(case) == size])
-            measured = compare_end_to_end(*end_to_end, [runner], [case])
+            measured = compare_end_to_end(*end_to_end, [runner], [case], contract=contract)
             rows += [row for row in measured if row.runner == runner.name]
             runner = runner if held is network else open_other_signatures(name, target, path, held_contract)[size]
-            operators += compare_operators(file, target.precision, held, runner, runner.name, case)
+            operators += compare_operators(file, target.precision, held, runner, runner.name, case, held_contract)
     return ParityReport(tuple(rows), tuple(operators))
 
 

@@ -14,9 +14,7 @@ import onnx
 import onnx.inliner
 
 from edgesr.errors import ArtifactError, first_line
-
-COMPILED_KIND = "EPContext"
-"""The node that stands for a compiled graph in the wrapper of a context binary."""
+from edgesr.qnn_session import COMPILED_KIND
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         if not model.graph.node:
             raise ValueError("it has no operators")
     except Exception as error:  # onnx and protobuf raise many kinds
-        raise ArtifactError(f"{path} is no readable ONNX file ({first_line(error)}); give one, or export again") from error
+        raise ArtifactError(f"{path} is no whole ONNX file ({first_line(error)}); give one, or export again") from error
     return onnx.inliner.inline_local_functions(model) if model.functions else model
 
 

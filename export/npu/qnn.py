@@ -1,8 +1,8 @@
 """Qualcomm's HTP through onnxruntime-qnn: context binaries, and where the operators of any ONNX file would run.
 
-A context binary is the graph as QNN compiled it for one SoC, `<stem>_qnn.bin`; beside it lies `<stem>.onnx`, a wrapper of
-one EPContext node with the file's inputs, outputs and metadata, which names the binary relative to itself. The two may
-be moved and copied together. QNN works in a child process with a time limit (see `qnn_worker`).
+A context binary is the graph as QNN compiled it for one SoC, `<stem>_qnn.bin`; beside it lies `<stem>.onnx`, a wrapper
+of one EPContext node with the file's inputs, outputs and metadata, which names the binary relative to itself. The two
+may be moved and copied together. QNN works in a child process with a time limit (see `qnn_worker`).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import onnx
 
 from edgesr.atomic import write_atomically
 from edgesr.errors import ExportError
-from edgesr.export.npu.onnx_nodes import COMPILED_KIND, is_compiled, nodes_of, read_onnx, with_names
+from edgesr.export.npu.onnx_nodes import is_compiled, nodes_of, read_onnx, with_names
 from edgesr.export.npu.placement import Placement
 from edgesr.export.npu.qnn_placement import placement_of
 from edgesr.export.npu.qnn_process import TIME_LIMIT_S, Answer, Job, run_worker
-from edgesr.qnn_session import PROVIDER, new_log, qnn_versions
+from edgesr.qnn_session import COMPILED_KIND, PROVIDER, new_log, qnn_versions
 from edgesr.qualcomm import Soc
 
 BINARY_SUFFIX = "_qnn.bin"
@@ -48,6 +48,7 @@ def compile_qnn(
     """
     if not stem or Path(stem).name != stem:
         raise ExportError(f"'{stem}' is no name of a file; give one without folders")
+    qnn_versions()
     with tempfile.TemporaryDirectory(prefix="edgesr-qnn-") as name:
         scratch = Path(name)
         made = scratch / "made" / f"{stem}.onnx"
@@ -59,7 +60,7 @@ def compile_qnn(
         log = _log(log_folder, f"{stem}_qnn.log")
         job = Job(path, stem, soc, whole=True, log=log, context=made, time_limit_s=time_limit_s)
         answer, placement = _ask(job, model, scratch, keep=log_folder is not None)
-        _refuse_partial(job, placement, answer)
+        _refuse_partial(job, answer)
         binary = _checked(job, made)
         for source in (binary, made):  # the wrapper last: where it is, its binary is
             with write_atomically(folder / source.name) as temporary:
@@ -67,9 +68,7 @@ def compile_qnn(
     return CompiledContext(made.name, binary.name, answer.seconds, placement)
 
 
-def place_on_qnn(
-    path: Path, soc: Soc, log_folder: Path | None = None, time_limit_s: float = TIME_LIMIT_S
-) -> Placement:
+def place_on_qnn(path: Path, soc: Soc, log_folder: Path | None = None, time_limit_s: float = TIME_LIMIT_S) -> Placement:
     """Where the operators of any ONNX file run on a SoC; those that QNN refuses are listed on the CPU with its reason.
 
     Raises `MissingBackendError`, `ArtifactError` for what is no ONNX file, and `ExportError` where QNN fails.
@@ -102,12 +101,13 @@ def _ask(job: Job, model: onnx.ModelProto, scratch: Path, keep: bool) -> tuple[A
     return answer, placement_of(nodes_of(model), answer.subgraphs, job.soc, source, text, log)
 
 
-def _refuse_partial(job: Job, placement: Placement, answer: Answer) -> None:
+def _refuse_partial(job: Job, answer: Answer) -> None:
     """The session promised that nothing fell back; believe what it says it did."""
     outside = [piece for piece in answer.subgraphs if piece.provider != PROVIDER]
-    if outside or not answer.subgraphs or not placement.is_whole:
+    if outside or not answer.subgraphs:
         name = outside[0].nodes[0][0] if outside else "the graph"
-        raise ExportError(f"{job.label} does not compile for {job.soc.describe()}: {name} is not on the NPU; edgesr audit says why")
+        what = f"{job.label} does not compile for {job.soc.describe()}"
+        raise ExportError(f"{what}: '{name}' is not on the NPU; edgesr audit says why")
 
 
 def _checked(job: Job, wrapper: Path) -> Path:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from edgesr.architecture import SRModel
+from edgesr.artifact import IOContract
 from edgesr.export.capture import capture
 from edgesr.export.onnx import emit_onnx
 from edgesr.export.pipeline import NATIVE_FOLDS, run_folds
@@ -105,6 +106,25 @@ def test_float_files(
         found = run(emit(precision, layout, size=size if fixed else None), arranged(image.float(), layout))
         assert found.shape == expected.shape and found.dtype == np.float32
         assert np.abs(found - expected).max() <= limit
+
+
+@pytest.mark.parametrize("io", [IODtype.UINT8, IODtype.INT8])
+@pytest.mark.parametrize(("precision", "limit"), [(Precision.FP32, FLOAT_TOLERANCE), (Precision.FP16, HALF_TOLERANCE)])
+@layouts
+def test_float_files_that_take_and_give_bytes(
+    folded: Graph, precision: Precision, limit: float, io: IODtype, layout: Layout
+) -> None:
+    """The bytes are those that an I/O contract makes of the float image, saturated, in a range of any size."""
+    value_range = 3.0
+    contract = IOContract(io, layout, 3, 2, value_range, (), any_size=True)
+    image = smooth(9, 7)
+    expected = folded.execute(as_tensor(image) * value_range).permute(0, 2, 3, 1).numpy()
+    content = emit_onnx(folded, precision, io, layout, None, CONTRACT, value_range)
+    found = run(content, contract.encode(image * (value_range / 255)))
+    assert found.dtype == (np.uint8 if io is IODtype.UINT8 else np.int8)
+    difference = np.abs(contract.decode(found) - np.clip(expected, 0, value_range)).max()
+    assert difference <= value_range * (limit + 0.5 / 255) + 1e-6
+    assert np.ptp(found.astype(int)) > 100
 
 
 @pytest.mark.parametrize("io", IODtype)

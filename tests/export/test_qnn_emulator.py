@@ -4,8 +4,6 @@ On the HTP emulator of `onnxruntime-qnn`, which prints no latencies worth anythi
 """
 
 import importlib.util
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +14,8 @@ from edgesr.export.capture import capture
 from edgesr.export.onnx import emit_onnx
 from edgesr.export.pipeline import NATIVE_FOLDS, run_folds
 from edgesr.images import load_rgb
+from edgesr.qnn_session import open_qnn_session
+from edgesr.qualcomm import find_soc
 from edgesr.quant.builtin import builtin_calibration_paths
 from edgesr.quant.calibration import calibrate
 from edgesr.quant.ranges import RangeRule, choose_ranges
@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.emulator,
     pytest.mark.skipif(
         importlib.util.find_spec("onnxruntime_qnn") is None,
-        reason="onnxruntime_qnn is not installed: pip install onnxruntime-qnn==2.7.0 in an environment of its own",
+        reason='onnxruntime_qnn is not installed: pip install "edgesr[qnn]"',
     ),
 ]
 SIZES = ((32, 32), (64, 96))
@@ -36,29 +36,9 @@ LEAST_PSNR_DB = {"all": 55.0, "some": 45.0}
 """Whole in 16 bits nearly all bytes are equal; in 8-bit parts single steps differ and gates amplify them."""
 
 
-@pytest.fixture(scope="module")
-def provider() -> Iterator[Any]:
-    """The emulated NPU of a Snapdragon 8 Elite; a session of ours must not fall back to the CPU."""
-    import onnxruntime_qnn as qnn
-
-    ort.register_execution_provider_library("QNNExecutionProvider", qnn.get_library_path())
-    options = {
-        "backend_path": qnn.get_qnn_htp_path(),
-        "soc_model": "69",
-        "htp_arch": "79",
-        "offload_graph_io_quantization": "0",
-    }
-    yield [device for device in ort.get_ep_devices() if device.ep_name == "QNNExecutionProvider"][:1], options
-
-
-def npu_session(content: bytes, provider: Any) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    options.add_provider_for_devices(*provider)
-    session = ort.InferenceSession(content, options)
-    assert session.get_providers()[0] == "QNNExecutionProvider", "ONNX Runtime fell back to the CPU"
-    return session
+def npu_session(content: bytes) -> ort.InferenceSession:
+    """The emulated NPU of a Snapdragon 8 Elite; nothing may fall back to the CPU."""
+    return open_qnn_session(content, find_soc("snapdragon-8-elite"))
 
 
 def cpu_session(content: bytes) -> ort.InferenceSession:
@@ -84,13 +64,13 @@ def networks(gentle_model: Any) -> dict[str, QuantizedGraph]:
 @pytest.mark.parametrize("which", ["all", "some"])
 @pytest.mark.parametrize("size", SIZES)
 def test_the_npu_takes_the_whole_file_and_agrees_with_the_cpu(
-    which: str, size: tuple[int, int], networks: dict[str, QuantizedGraph], provider: Any, tmp_path: Path
+    which: str, size: tuple[int, int], networks: dict[str, QuantizedGraph]
 ) -> None:
     content = emit_onnx(networks[which], Precision.A16W8, IODtype.UINT8, Layout.NHWC, size, {})
     photo = load_rgb(builtin_calibration_paths()[20])[: size[0], : size[1]][None]
     outputs = [
         session.run(None, {"image": photo})[0].astype(np.float64)
-        for session in (npu_session(content, provider), cpu_session(content))
+        for session in (npu_session(content), cpu_session(content))
     ]
     difference = outputs[0] - outputs[1]
     psnr = 10 * np.log10(255**2 / max(float((difference**2).mean()), 1e-9))

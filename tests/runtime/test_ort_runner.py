@@ -93,6 +93,16 @@ def test_float_traces_are_the_graphs_tensors(name: str, layout: Layout, export: 
     assert np.abs(trace["output"] - runner.run(image)).max() <= (1e-6 if name == "onnx-fp32" else 1e-2)
 
 
+def test_a_half_precision_file_with_bytes_shows_all_its_tensors(small: Any, tmp_path: Path) -> None:
+    """Its one QuantizeLinear makes the image; it is no INT8 file, whose tensors those nodes are."""
+    path = tmp_path / "half.onnx"
+    path.write_bytes(emit_onnx(small.graph, Precision.FP16, IODtype.UINT8, Layout.NHWC, None, {}))
+    runner = OrtRunner(path, IOContract(IODtype.UINT8, Layout.NHWC, 3, 2, 1.0, (), any_size=True))
+    trace = runner.trace(photograph(9, 7))
+    assert set(small.graph.specs) - set(trace) <= {"input"}
+    assert trace["pixel_shuffle"].dtype == np.float16
+
+
 def test_eight_bit_products_do_not_saturate(tmp_path: Path) -> None:
     """Bright pixels under large weights: two products pass 32767, where AVX2's default kernels stop."""
     weight = QuantizedWeight(

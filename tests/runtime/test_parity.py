@@ -7,6 +7,7 @@ there behind rounding.
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,11 @@ import pytest
 import torch
 
 from edgesr.architecture import SRModel
+from edgesr.artifact import IOContract
+from edgesr.export.onnx import emit_onnx
 from edgesr.runtime.cases import ParityCase
-from edgesr.runtime.operator_parity import OperatorRow
+from edgesr.runtime.operator_parity import OperatorRow, compare_operators
+from edgesr.runtime.ort_runner import OrtRunner
 from edgesr.runtime.parity import ParityReport, ParityRow, compare_end_to_end, psnr_db
 from edgesr.runtime.tolerance import FLOAT_TOLERANCES
 from edgesr.runtime.torch_runner import TorchRunner
@@ -253,3 +257,32 @@ def test_reports_say_what_failed(export: Any, tampered: Any, images: list[np.nda
     worst = sound.summary()["worst"]["onnxruntime"]
     assert worst["psnr_db"] == min(row.psnr_db for row in sound.rows if row.runner == "onnxruntime")
     assert worst["cases"] == 2
+
+
+def test_a_half_precision_file_with_bytes_may_be_off_by_their_rounding_and_by_no_more(
+    small: Any, images: list[np.ndarray], tmp_path: Path
+) -> None:
+    contract = IOContract(IODtype.UINT8, Layout.NHWC, 3, 2, 1.0, (), any_size=True)
+    path = tmp_path / "half.onnx"
+    path.write_bytes(emit_onnx(small.graph, Precision.FP16, contract.dtype, contract.layout, None, {}))
+    runner = OrtRunner(path, contract)
+    case = ParityCase("natural", images[0][None, :40, :48] / 255)
+
+    class Off:
+        name = "two bytes off"
+        trace = runner.trace
+
+        def run(self, image: np.ndarray) -> np.ndarray:
+            return runner.run(image) + 2 / 255
+
+    def ends(runner: Any, **options: Any) -> ParityRow:
+        network = ("f", Precision.FP16, small.graph, small.model, small.reference)
+        return compare_end_to_end(*network, [runner], [case], **options)[1]
+
+    def edge(runner: Any, **options: Any) -> OperatorRow:
+        return compare_operators("f", Precision.FP16, small.graph, runner, "r", case, **options)[-1]
+
+    assert ends(runner, contract=contract).passed and not ends(runner).passed
+    assert not ends(Off(), contract=contract).passed
+    assert edge(runner, contract=contract).max_relative == 0, "the bytes are those of the last tensor"
+    assert not edge(Off(), contract=contract).passed

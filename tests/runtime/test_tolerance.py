@@ -68,3 +68,11 @@ def test_shift_limits_derive_from_the_strays() -> None:
     assert INTEGER_TOLERANCE.shift_limit(*arrays(1e9, 1e9 * 20)) == pytest.approx(0.125 + 0.005 * 20 + 0.01, rel=1e-3)
     assert INTEGER_TOLERANCE.shift_limit(*arrays(400, 0)) == pytest.approx(0.125 + 0.01 + 6 * 0.1 / 20)
     assert INTEGER_TOLERANCE.shift_limit(*arrays(255, 0)) == np.inf
+
+
+def test_errors_of_an_output_beside_the_runtimes_own_add_up_as_powers() -> None:
+    limits = FloatTolerance(0.01, 0.003, 60.0).beside(0.002, 0.004, 60.0)
+    assert limits.max_abs == pytest.approx(0.012)
+    assert limits.relative_l2 == pytest.approx(0.005)
+    assert limits.psnr_db == pytest.approx(60 - 10 * math.log10(2))
+    assert FloatTolerance(0.01, 0.003, 60.0).beside(0.0, 0.0, 400.0).psnr_db == pytest.approx(60)
