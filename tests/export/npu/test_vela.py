@@ -8,14 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from edgesr.errors import ArtifactError, ExportError
 from edgesr.ethos_u import ETHOS_U, MemoryMode, find_ethos_u
+from edgesr.export.folds.depthwise_before_concat import DepthwiseBeforeConcat
+from edgesr.export.folds.gate_form import GateForm
 from edgesr.export.folds.host_shuffle import without_shuffle
 from edgesr.export.npu.ethos_u import EthosCompiled, compile_ethos_u, place_on_ethos_u
 from edgesr.export.npu.placement import Place
 from edgesr.export.npu.tflite_listing import list_operators
 from edgesr.export.npu.unfolded import emit_unfolded
+from edgesr.export.pipeline import NATIVE_FOLDS, run_folds
 from edgesr.export.tflite import emit_tflite
 from edgesr.graph import Graph
 from edgesr.ops import DepthwiseConv2d
@@ -76,6 +80,21 @@ def test_official_spanv2_within_its_time(
     unfolded = compile_ethos_u(emit_unfolded(official_network, size), U85, tmp_path).require_whole().estimate
     print(f"{size} unfolded: {unfolded.milliseconds:.2f} ms, an {unfolded.label}")
     assert unfolded.milliseconds > 100 * folded.milliseconds
+
+
+@pytest.mark.parametrize("size", LIMITS_MS)
+def test_a_join_taken_apart_saves_more_than_the_gate_from_f2_costs(
+    size: tuple[int, int], official_spanv2: Graph, official_network: QuantizedGraph,
+    quantize_by_range: Callable[..., QuantizedGraph], tmp_path: Path,
+) -> None:  # fmt: skip
+    gate = GateForm(past=frozenset({"block_5.c3.conv"}))
+    graph, _ = run_folds(official_spanv2, (*NATIVE_FOLDS, DepthwiseBeforeConcat(), gate))
+    assert graph.macs_per_input_pixel() > official_network.graph.macs_per_input_pixel()
+    network = quantize_by_range(graph, [torch.rand(1, 3, 32, 32, dtype=torch.float64)], True)
+    apart = compiled(network, size, tmp_path).require_whole().estimate
+    joined = compiled(official_network, size, tmp_path).require_whole().estimate
+    print(f"{size}: {apart.milliseconds:.2f} ms apart, {joined.milliseconds:.2f} ms joined, {apart.label}")
+    assert apart.milliseconds < joined.milliseconds
 
 
 @pytest.mark.parametrize("size", UNFOLDED_MS)
