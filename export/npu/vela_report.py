@@ -68,7 +68,7 @@ class NpuEstimate:
     @property
     def label(self) -> str:
         """Whose estimate it is and for what: to stand beside every figure of it."""
-        without = f", without {self.left_out} operators on the CPU" if self.left_out else ""
+        without = f", {self.left_out} on the CPU left out" if self.left_out else ""
         return f"estimate by {self.source} for {self.npu} ({self.setting}){without}, no measurement"
 
     @property
