@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgesr.export.npu.placement import Placement
 from edgesr.target import Format
 
-Place = Callable[[Path, str, Path], Placement]
-"""From a file, the NPU's name and a folder for logs to what the compiler did with each operator."""
-
 
 @dataclass(frozen=True)
 class NpuCompiler:
     """A compiler for the NPUs of some tables.
 
-    `default_npu` is the SoC or member that it compiles for where only the family is asked for. `available` says why it
-    cannot run here, with the line that installs it; None where it can. `place` raises `EdgeSRError` where it fails.
+    `npus` maps each table's name to the SoC or member that is compiled for where only the family was asked for.
+    `available` says why the compiler cannot run here, with the line that installs it; None where it can. `place` takes
+    a file, an NPU's name as `npus` has it or as the user gave it, and a folder for logs; it raises `EdgeSRError` where
+    the compiler fails.
     """
 
     name: str
-    tables: tuple[str, ...]
+    npus: Mapping[str, str]
     formats: tuple[Format, ...]
-    default_npu: Callable[[str], str]
     available: Callable[[], str | None]
-    place: Place
+    place: Callable[[Path, str, Path], Placement]
 
 
 NPU_COMPILERS: tuple[NpuCompiler, ...] = ()
 
 
-def find_compiler(table: str, format_: Format, compilers: tuple[NpuCompiler, ...] | None = None) -> NpuCompiler | None:
+def find_compiler(table: str, format_: Format, compilers: Sequence[NpuCompiler]) -> NpuCompiler | None:
     """The compiler of an NPU's table for a file format, None where there is none."""
-    known = NPU_COMPILERS if compilers is None else compilers
-    return next((x for x in known if table in x.tables and format_ in x.formats), None)
+    return next((x for x in compilers if table in x.npus and format_ in x.formats), None)

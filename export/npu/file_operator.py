@@ -45,7 +45,10 @@ class DType(enum.Enum):
 
 @dataclass(frozen=True)
 class FileTensor:
-    """A tensor without its content; `grid` is its scale and zero point where it has one of each."""
+    """A tensor without its content; `grid` is its scale and zero point where it has one of each.
+
+    Names need not differ in TFLite: `index` tells tensors of one name apart.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -53,6 +56,12 @@ class FileTensor:
     is_constant: bool = False
     is_quantized: bool = False
     grid: tuple[float, int] | None = None
+    index: int = 0
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What no other tensor of the file has."""
+        return self.name, self.index
 
     @property
     def is_free(self) -> bool:

@@ -43,9 +43,9 @@ def count_partitions(operators: Sequence[FileOperator], on_npu: Sequence[bool]) 
 
 def _dependencies(operators: Sequence[FileOperator]) -> list[set[int]]:
     """For each operator, which others make what it reads."""
-    makers = {tensor.name: index for index, op in enumerate(operators) for tensor in op.outputs}
+    makers = {tensor.key: index for index, op in enumerate(operators) for tensor in op.outputs}
     waits = []
     for index, op in enumerate(operators):
-        read = {makers[tensor.name] for tensor in op.inputs if not tensor.is_constant and tensor.name in makers}
+        read = {makers[tensor.key] for tensor in op.inputs if not tensor.is_constant and tensor.key in makers}
         waits.append(read - {index})
     return waits

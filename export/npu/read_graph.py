@@ -1,4 +1,4 @@
-"""The operators of a graph as a plain converter would write them in TFLite with 8-bit activations, without writing them.
+"""The operators of a graph as a plain converter would write them in TFLite with 8-bit activations, without a file.
 
 What edgesr's emitter refuses, because a fold is due before, is written as other converters do it: PyTorch's
 PixelShuffle as RESHAPE, TRANSPOSE and RESHAPE of rank 6, groups as they are. With `host_tail`, a DEPTH_TO_SPACE at the

@@ -158,7 +158,7 @@ class _Reader:
                 grid = float(grids.Scale(0)), int(grids.ZeroPoint(0)) if grids.ZeroPointLength() else 0
             self.tensors[index] = FileTensor(
                 _text(table.Name()), signature if len(signature) == len(shape) else shape,
-                DTYPES.get(table.Type(), DType.OTHER), self._is_constant(table), scales > 0, grid,
+                DTYPES.get(table.Type(), DType.OTHER), self._is_constant(table), scales > 0, grid, index,
             )  # fmt: skip
         return self.tensors[index]
 

@@ -117,9 +117,15 @@ SPLITS = "otherwise it splits the NPU's part of the network"
 HOST_TAIL = "end the network before the shuffle (48 channels for RGB x4) and shuffle on the host"
 
 REMEDIES: tuple[Remedy, ...] = (
+    Remedy((), _by_cause(Cause.ABSENT, Cause.UNSEEN), ""),
     Remedy((), _by_cause(Cause.COMPILED), "audit the file that it was compiled from"),
     Remedy((), _by_cause(Cause.CUSTOM), "convert the network with edgesr export, which writes builtin operators alone"),
     Remedy((), _is_free, "fix the size: edgesr export --size HxW"),
+    Remedy(
+        ("QUANTIZE", "DEQUANTIZE"), _touches_float,
+        "give the file integer images: edgesr export --io int8 (or uint8), and convert on the host",
+    ),
+    Remedy((), _is_float_for_integers, "this NPU computes in integers: edgesr export --target tflite-int8"),
     Remedy((), _lost_activation, "keep the activation as an operator of its own, behind this one"),
     Remedy(
         RESHAPING, _is_shuffle_without_native,
@@ -135,11 +141,6 @@ REMEDIES: tuple[Remedy, ...] = (
         ("CONV_2D", "DEPTHWISE_CONV_2D"), _is_grouped,
         "one dense convolution: export with edgesr, whose fold densify-grouped-conv makes it so",
     ),
-    Remedy(
-        ("QUANTIZE", "DEQUANTIZE"), _touches_float,
-        "give the file integer images: edgesr export --io int8 (or uint8), and convert on the host",
-    ),
-    Remedy((), _is_float_for_integers, "this NPU computes in integers: edgesr export --target tflite-int8"),
     Remedy((), _is_half, "float32 tensors, which such NPUs compute in half precision themselves: tflite-fp32"),
     Remedy(
         (), _is_wide_with_onnx,
@@ -174,10 +175,9 @@ REMEDIES: tuple[Remedy, ...] = (
         ("MEAN", "SUM", "REDUCE_MAX"), _always,
         "reduce over height and width alone, at batch 1; over channels, a 1x1 convolution",
     ),
-    Remedy(("DIV", "POW", "SQRT", "RSQRT", "EXP"), _always, f"a constant factor, or weights it is folded into; {SPLITS}"),
+    Remedy(("DIV", "POW", "SQRT", "RSQRT", "EXP"), _always, f"a constant factor, folded into weights; {SPLITS}"),
     Remedy(("NEG", "ABS"), _always, "fold the sign into the weights before it; ABS as MAXIMUM of x and -x"),
     Remedy(("PADV2", "MIRROR_PAD", "PAD"), _always, "zero padding inside the convolution"),
-    Remedy((), _by_cause(Cause.ABSENT, Cause.UNSEEN), ""),
     Remedy((), _always, f"export the network with edgesr, or replace the operator; {SPLITS}"),
 )  # fmt: skip
 """Cause and type first, then the operator; the last line fits all."""
