@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from fractions import Fraction
+
+import torch
 
 from edgesr.export.npu.file_operator import Attributes, DType, FileOperator, FileTensor, OperatorList
 from edgesr.graph import Graph
@@ -58,6 +59,7 @@ KINDS: dict[type[Op], str] = {
 }
 """The operators that are one operator in TFLite; a Clip is MAXIMUM and MINIMUM, a Constant a tensor."""
 DEFAULT_SIZE = (128, 128)
+TO_NHWC = (0, 2, 3, 1)
 
 
 def read_graph(
@@ -79,16 +81,13 @@ class _Reader:
     def __init__(self, graph: Graph, size: tuple[int, int]) -> None:
         self.graph = graph
         multiple = graph.size_multiple
-        self.size = tuple(max(1, n // multiple) * multiple for n in size)
+        height, width = (max(1, n // multiple) * multiple for n in size)
+        values = graph.trace(torch.empty(1, graph.input.channels, height, width, device="meta"))
+        self.shapes = {name: tuple(value.shape[axis] for axis in TO_NHWC) for name, value in values.items()}
 
     def tensor(self, name: str) -> FileTensor:
         """A tensor of the graph."""
-        spec = self.graph.specs[name]
-        height, width = (1, 1) if spec.scale is None else self._hw(spec.scale)
-        return FileTensor(name, (1, height, width, spec.channels), DType.INT8, spec.scale is None, True)
-
-    def _hw(self, scale: Fraction) -> tuple[int, int]:
-        return int(self.size[0] * scale), int(self.size[1] * scale)
+        return FileTensor(name, self.shapes[name], DType.INT8, self.graph.specs[name].scale is None, True)
 
     def operators(self, op: Op) -> Iterator[FileOperator]:
         """What a converter writes for one operator."""

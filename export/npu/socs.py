@@ -93,7 +93,12 @@ def _names() -> dict[str, NamedNpu]:
     tables = {table.npu: table for table in load_tables()}
     names: dict[str, NamedNpu] = {}
     for npu, table in tables.items():
-        for key in (npu, *FAMILY_NAMES.get(npu, ()), *(f"{x}-npu" for x in FAMILY_NAMES.get(npu, ())[:1])):
+        for key in (
+            npu,
+            table.origin["facts_id"],
+            *FAMILY_NAMES.get(npu, ()),
+            *(f"{x}-npu" for x in FAMILY_NAMES.get(npu, ())[:1]),
+        ):
             names[key] = NamedNpu(npu, table)
         names |= {model: NamedNpu(model, table, model) for model in table.models}
     for soc in load_socs():

@@ -141,7 +141,7 @@ class NpuTable:
         return not known or any(dtype.is_float for dtypes in known for dtype in dtypes)
 
 
-ORIGIN = ("source", "source_date", "kind", "measured_with", "measured_date", "gate", "soc_differences")
+ORIGIN = ("facts_id", "source", "source_date", "kind", "measured_with", "measured_date", "gate", "soc_differences")
 
 
 @cache

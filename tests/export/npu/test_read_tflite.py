@@ -102,7 +102,7 @@ def test_tensors_of_one_name_are_told_apart() -> None:
 @pytest.mark.parametrize("cut", [9, 20, 100, 0.3, 0.6, 0.9])
 def test_truncated_files_are_refused(foreign_tflite: bytes, cut: float) -> None:
     data = foreign_tflite[: int(cut * len(foreign_tflite)) if cut < 1 else int(cut)]
-    with pytest.raises(ArtifactError, match="is a corrupt TFLite file .*; copy or export it again"):
+    with pytest.raises(ArtifactError, match=r"is a corrupt TFLite file .*; copy or export it again"):
         parse_tflite(data, "cut.tflite")
 
 
