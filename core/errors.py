@@ -47,6 +47,12 @@ class QualityError(EdgeSRError):
     exit_code = 3
 
 
+class PlacementError(EdgeSRError):
+    """An operator runs elsewhere than on the NPU, where that was not allowed."""
+
+    exit_code = 3
+
+
 class DeviceError(EdgeSRError):
     """A device, emulator or connection failed."""
 

@@ -333,3 +333,37 @@ def lr_and_hr(photos: Path, tmp_path: Path) -> tuple[Path, Path]:
         save_png(tmp_path / "measured" / "HR" / path.name, hr)
         save_png(tmp_path / "measured" / "LR" / f"{path.stem}x2.png", lr)
     return tmp_path / "measured" / "LR", tmp_path / "measured" / "HR"
+
+
+@pytest.fixture(scope="session")
+def foreign_tflite() -> bytes:
+    """A float network that edgesr did not make: SiLU, LEAKY_RELU, RESIZE_BILINEAR x3, and a shuffle of rank 6."""
+    import numpy as np
+    from ai_edge_litert import schema_py_generated as schema
+
+    from edgesr.export.tflite_builder import ModelBuilder
+
+    code, options = schema.BuiltinOperator, schema.BuiltinOptions
+    model = ModelBuilder("foreign")
+    graph = model.subgraph("main")
+
+    def tensor(name: str, *shape: int) -> int:
+        return graph.tensor(name, shape, "float32")
+
+    image, logistic, silu = (tensor(name, 1, 8, 8, 12) for name in ("image", "logistic", "silu"))
+    leaky, resized = tensor("leaky", 1, 8, 8, 12), tensor("resized", 1, 24, 24, 12)
+    split, turned = tensor("split", 1, 24, 24, 3, 2, 2), tensor("turned", 1, 24, 2, 24, 2, 3)
+    output = tensor("output", 1, 48, 48, 3)
+    size = graph.constant("size", np.array([24, 24], np.int32))
+    axes = graph.constant("axes", np.array([0, 1, 4, 2, 5, 3], np.int32))
+    slope, half = schema.LeakyReluOptionsT(), schema.ResizeBilinearOptionsT()
+    slope.alpha, half.halfPixelCenters = 0.1, True
+    graph.operator(code.LOGISTIC, 1, [image], [logistic])
+    graph.operator(code.MUL, 1, [image, logistic], [silu], schema.MulOptionsT(), options.MulOptions)
+    graph.operator(code.LEAKY_RELU, 1, [silu], [leaky], slope, options.LeakyReluOptions)
+    graph.operator(code.RESIZE_BILINEAR, 3, [leaky, size], [resized], half, options.ResizeBilinearOptions)
+    graph.operator(code.RESHAPE, 1, [resized], [split], schema.ReshapeOptionsT(), options.ReshapeOptions)
+    graph.operator(code.TRANSPOSE, 1, [split, axes], [turned], schema.TransposeOptionsT(), options.TransposeOptions)
+    graph.operator(code.RESHAPE, 1, [turned], [output], schema.ReshapeOptionsT(), options.ReshapeOptions)
+    graph.finish([image], [output])
+    return model.serialize()

@@ -1,8 +1,18 @@
 """The commands as Python functions; with the command line, the only place that sees every package."""
 
+from edgesr.api.auditing import AuditReport, audit
 from edgesr.api.benchmarking import bench
 from edgesr.api.export_request import ExportRequest
 from edgesr.api.exporting import ExportResult, export
 from edgesr.api.verifying import verify_parity, verify_quality
 
-__all__ = ["ExportRequest", "ExportResult", "bench", "export", "verify_parity", "verify_quality"]
+__all__ = [
+    "AuditReport",
+    "ExportRequest",
+    "ExportResult",
+    "audit",
+    "bench",
+    "export",
+    "verify_parity",
+    "verify_quality",
+]

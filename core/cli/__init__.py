@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from edgesr.cli.audit import audit
 from edgesr.cli.bench import bench
 from edgesr.cli.console import help_without_command
 from edgesr.cli.doctor import doctor
@@ -50,7 +51,7 @@ def cli(context: click.Context) -> None:
     help_without_command(context, MISUSED)
 
 
-for command in (export, verify, bench, models, targets, doctor):
+for command in (export, verify, bench, audit, models, targets, doctor):
     cli.add_command(command)
 
 

@@ -1,0 +1,139 @@
+"""`edgesr audit`: which NPU runs which operator, who says so, and what would change it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from edgesr.cli.console import output_options, print_json, print_table, progress_bar
+from edgesr.errors import PlacementError
+
+if TYPE_CHECKING:
+    from edgesr.api.auditing import AuditReport, NpuAudit, Subject
+    from edgesr.export.npu.placement import OperatorPlacement, Placement
+
+SHOWN_NAMES = 3
+NAME_LENGTH = 40
+
+
+@click.command(short_help="Say which operators of a file or model run on which NPU.")
+@click.argument("artifact", metavar="ARTIFACT|MODEL")
+@click.option(
+    "--npu", "npus", multiple=True, metavar="NAME", help="NPU family or SoC, repeatable (default: every one)."
+)
+@click.option("--fail-on", type=click.Choice(["cpu"]), help="Exit 3 where an operator runs on the CPU.")
+@output_options
+def audit(artifact: str, npus: tuple[str, ...], fail_on: str | None, as_json: bool, quiet: bool) -> None:
+    """Say which operators run on which NPU, with the reason and the remedy for those that do not.
+
+    ARTIFACT is any .tflite or .onnx file, or an export folder; MODEL a bundled model's name or a checkpoint, which is
+    audited after edgesr's folds and as captured. 'table' rows are dated facts, 'compiled' rows what a vendor's compiler
+    did just now.
+    """
+    with progress_bar(quiet or as_json) as progress:
+        from edgesr.api.auditing import audit as run_audit
+
+        report = run_audit(artifact, npus, progress)
+    if as_json:
+        print_json(report.to_json())
+    elif not quiet:
+        for index, subject in enumerate(report.subjects):
+            click.echo("\n" if index else "", nl=False)
+            _print_subject(subject)
+    if fail_on and report.on_cpu:
+        raise PlacementError(_gate_message(report))
+
+
+def _gate_message(report: AuditReport) -> str:
+    (subject, npu, count), others = report.on_cpu[0], len(report.on_cpu) - 1
+    more = f", and so do {others} more networks or NPUs" if others else ""
+    return (
+        f"{subject}: {count} operators fail --fail-on cpu on {npu}{more}; apply the remedies that edgesr audit prints"
+    )
+
+
+def _print_subject(subject: Subject) -> None:
+    from edgesr.export.npu.placement import Evidence, Place
+
+    click.echo(subject.name)
+    for note in subject.notes:
+        click.echo(f"  {note}")
+    click.echo()
+    rows = []
+    for audit in subject.audits:
+        for placement in audit.placements:
+            counts = [str(placement.count(place)) for place in (Place.NPU, Place.CPU, Place.UNKNOWN)]
+            whole = "100 %" if placement.is_whole else ""
+            pieces = "?" if placement.partitions is None else str(placement.partitions)
+            rows.append((audit.npu, placement.evidence.value, *counts, pieces, whole, placement.source))
+    header = ("npu", "evidence", "on NPU", "CPU", "unknown", "partitions", "whole", "who says so")
+    print_table(header, rows, right=(2, 3, 4, 5))
+    for place, title in ((Place.CPU, "On the CPU"), (Place.UNKNOWN, "Unknown")):
+        for evidence in Evidence:
+            groups = _groups(subject.audits, place, evidence)
+            if groups:
+                click.echo(f"\n{title} ({evidence.value}):")
+            for group in groups:
+                _print_group(group)
+    _print_remarks(subject.audits)
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Operators with one reason and remedy, and the NPUs that it holds for."""
+
+    npus: tuple[str, ...]
+    operators: tuple[OperatorPlacement, ...]
+
+
+def _groups(audits: Sequence[NpuAudit], place: object, evidence: object) -> list[_Group]:
+    """Operators at a place by reason and remedy; NPUs with the same operators for the same reason stand together."""
+    found: dict[tuple[object, ...], tuple[list[str], tuple[OperatorPlacement, ...]]] = {}
+    for audit in audits:
+        for placement in audit.placements:
+            if placement.evidence is evidence:
+                for operators in _alike(placement, place):
+                    npus, _ = found.setdefault(operators, ([], operators))
+                    npus.append(audit.npu)
+    return [_Group(tuple(npus), operators) for npus, operators in found.values()]
+
+
+def _alike(placement: Placement, place: object) -> list[tuple[OperatorPlacement, ...]]:
+    by_reason: dict[tuple[str, str], list[OperatorPlacement]] = {}
+    for op in placement.operators:
+        if op.place is place:
+            by_reason.setdefault((op.reason, op.remedy), []).append(op)
+    return [tuple(operators) for operators in by_reason.values()]
+
+
+def _print_group(group: _Group) -> None:
+    kinds = Counter(op.kind for op in group.operators)
+    counted = ", ".join(kind if count == 1 else f"{kind} x{count}" for kind, count in kinds.most_common())
+    names = ", ".join(_short(op.name) for op in group.operators[:SHOWN_NAMES])
+    more = ", ..." if len(group.operators) > SHOWN_NAMES else ""
+    click.echo(f"  {', '.join(group.npus)}: {counted} ({names}{more})")
+    click.echo(f"    {group.operators[0].reason}")
+    if group.operators[0].remedy:
+        click.echo(f"    remedy: {group.operators[0].remedy}")
+
+
+def _short(name: str) -> str:
+    """The end of a long name, which says more than its beginning."""
+    return name if len(name) <= NAME_LENGTH else f"...{name[-NAME_LENGTH:]}"
+
+
+def _print_remarks(audits: Sequence[NpuAudit]) -> None:
+    """What is no placement: failures, warnings and notes, each once for all NPUs that it holds for."""
+    found: dict[str, list[str]] = {}
+    for audit in audits:
+        failed = [audit.failure] if audit.failure else []
+        for text in (*failed, *(f"warning: {x}" for x in audit.warnings), *audit.notes):
+            found.setdefault(text, []).append(audit.npu)
+    if found:
+        click.echo()
+    for text, npus in found.items():
+        click.echo(f"{', '.join(npus)}: {text}")
