@@ -284,5 +284,7 @@ def test_a_half_precision_file_with_bytes_may_be_off_by_their_rounding_and_by_no
 
     assert ends(runner, contract=contract).passed and not ends(runner).passed
     assert not ends(Off(), contract=contract).passed
-    assert edge(runner, contract=contract).max_relative == 0, "the bytes are those of the last tensor"
+    last = edge(runner, contract=contract)
+    assert last.passed and last.max_relative < 1.5 / 255, "the copy rounds some values to the next byte, no more"
+    assert last.differing_share < 0.05
     assert not edge(Off(), contract=contract).passed
