@@ -91,17 +91,18 @@ def audit(
     path_or_model: str | Path,
     npus: Sequence[str] = (),
     progress: Progress = silent,
-    compilers: Sequence[NpuCompiler] = NPU_COMPILERS,
+    compilers: Sequence[NpuCompiler] | None = None,
 ) -> AuditReport:
     """Audit a .tflite or .onnx file, an export folder, a bundled model by name, or a checkpoint.
 
-    `npus` are families, their members or SoCs (none: every family that has a table). Raises `ArtifactError` for a
+    `npus` are families, their members or SoCs (none: every family that has a table); `compilers` None are all there
+    are. Raises `ArtifactError` for a
     corrupt or foreign file, `CheckpointError` for a model that is unknown, `EdgeSRError` for an NPU that is.
     """
     named = tuple({npu.name: npu for npu in map(find_npu, npus)}.values())
     folder = Path(tempfile.mkdtemp(prefix="edgesr-audit-"))
     try:
-        session = _Session(named, folder, progress, compilers)
+        session = _Session(named, folder, progress, NPU_COMPILERS if compilers is None else compilers)
         files = _files(path_or_model)
         if files is None:
             return AuditReport(session.model(str(path_or_model)))
@@ -171,12 +172,15 @@ class _Session:
         compiled, failure = None, ""
         compiler = find_compiler(npu.table.npu, operators.format, self.compilers) if operators.format else None
         if compiler is not None and operators.path is not None:
+            target = npu.soc or compiler.npus[npu.table.npu]
             why_not = compiler.available()
-            if why_not:
+            if target not in compiler.members:
+                notes.append(f"not compiled: {compiler.name} does not compile for {target}")
+            elif why_not:
                 notes.append(f"not compiled: {why_not}")
             else:
                 try:
-                    compiled = compiler.place(operators.path, npu.soc or compiler.npus[npu.table.npu], self.logs)
+                    compiled = compiler.place(operators.path, target, self.logs)
                 except EdgeSRError as error:
                     failure = f"{compiler.name} failed: {error}"
         gate = npu.table.origin["gate"]
@@ -193,7 +197,7 @@ def _files(path_or_model: str | Path) -> tuple[Path, ...] | None:
     path = Path(path_or_model)
     if path.is_dir():
         manifest, artifacts = locate(path)
-        return tuple(manifest.check(artifact) for artifact in artifacts)
+        return tuple(manifest.runnable(artifact) for artifact in artifacts)
     if path.suffix.lower() in READERS:
         return (path,)
     if not path.exists():

@@ -34,7 +34,7 @@ class ExportRequest:
     `sizes` are input sizes (H, W): none leaves ONNX files free and writes TFLite and compiled files for 128x128; an
     ONNX or compiled file holds one size. `io` and `layout` None mean each target's default. `calibration` is a folder
     of images, None the builtin set. `max_drop_db` lets int8 targets have 16-bit activations where the picture would
-    lose more. `npus` name the NPUs: targets that are compiled are written for each one of theirs, all others for the first.
+    lose more. `npus` name the NPUs: targets that are compiled are written for each of theirs, others for the first.
     """
 
     targets: tuple[Target, ...]

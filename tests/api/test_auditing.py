@@ -12,6 +12,8 @@ from edgesr.target import Format
 
 Answer = Callable[[Path, str, Path], Placement]
 
+MEMBERS = frozenset({"ethos-u85-256", "ethos-u85-1024"})
+
 
 def answer(place: Place) -> Answer:
     """A compiler that puts the one operator it knows there."""
@@ -25,7 +27,7 @@ def answer(place: Place) -> Answer:
 
 
 def compiler(place: Answer, why_not: str | None = None) -> NpuCompiler:
-    return NpuCompiler("fake", {"ethos-u85": "ethos-u85-256"}, (Format.TFLITE,), lambda: why_not, place)
+    return NpuCompiler("fake", {"ethos-u85": "ethos-u85-256"}, MEMBERS, (Format.TFLITE,), lambda: why_not, place)
 
 
 @pytest.fixture
