@@ -1,10 +1,11 @@
 """Drop in dB against FP32 as the recipes' stages are switched on, in exact integer arithmetic.
 
-Usage: python docs/ablation.py CHECKPOINT CALIBRATION_FOLDER|builtin FOLDER..., each FOLDER with LR/ and HR/
-Takes half an hour on two cores: the last rows learn. Each goes on from what the row above left in a temporary folder.
+Usage: python docs/ablation.py CHECKPOINT CALIBRATION_FOLDER|builtin FOLDER... [--saved DIR] [--rows FIRST]
+Each FOLDER holds LR/ and HR/. The last rows learn, for half an hour on two cores; each goes on from what the row above
+left in DIR, a temporary folder without it. FIRST leaves out the rows above the one that its words begin.
 """
 
-import sys
+import argparse
 import tempfile
 import time
 from pathlib import Path
@@ -19,7 +20,7 @@ from edgesr.images import pair_folders
 from edgesr.model.registry import load_model
 from edgesr.progress import silent
 from edgesr.quant.images import load_calibration_images
-from edgesr.quant.learning.plan import ALL_ROUNDED, DISTILLATION, RANGES, ROUNDING
+from edgesr.quant.learning.plan import DISTILLATION, RANGES, ROUNDING
 from edgesr.quant.photographs import load_photographs
 from edgesr.quant.quantize import quantize
 from edgesr.quant.ranges import RangeMethod, RangeRule
@@ -29,8 +30,15 @@ from edgesr.runtime.runner import Runner
 from edgesr.runtime.torch_runner import IntegerRunner, TorchRunner
 from edgesr.target import IODtype, Layout
 
-checkpoint, calibration, *folders = sys.argv[1:]
-model = load_model(weights=Path(checkpoint))
+parser = argparse.ArgumentParser()
+parser.add_argument("checkpoint", type=Path)
+parser.add_argument("calibration")
+parser.add_argument("folders", nargs="+")
+parser.add_argument("--saved", type=Path)
+parser.add_argument("--rows", default="")
+options = parser.parse_args()
+calibration, folders = options.calibration, options.folders
+model = load_model(weights=options.checkpoint)
 graph, _ = run_folds(capture(model), NATIVE_FOLDS)
 folder = None if calibration == "builtin" else Path(calibration)
 images, photographs = load_calibration_images(folder).pieces, load_photographs(folder)
@@ -59,14 +67,15 @@ recipes = (
     Recipe("ranges, not split", learning=(RANGES,)),
     Recipe("+ ranges (balanced)", sign_split=True, learning=(RANGES,)),
     Recipe("+ distillation", sign_split=True, learning=(RANGES, DISTILLATION)),
-    Recipe("+ step by step rounded", sign_split=True, learning=(RANGES, DISTILLATION, *ROUNDING)),
-    Recipe("+ all rounded (best)", sign_split=True, learning=(RANGES, DISTILLATION, *ROUNDING, ALL_ROUNDED)),
+    Recipe("+ a quarter rounded", sign_split=True, learning=(RANGES, DISTILLATION, ROUNDING[0])),
+    Recipe("+ half rounded (best)", sign_split=True, learning=(RANGES, DISTILLATION, *ROUNDING)),
 )
 reference = psnr_db(TorchRunner(model, torch.float32))
-with tempfile.TemporaryDirectory() as saved:
-    for recipe in recipes:
+first = next(i for i, recipe in enumerate(recipes) if recipe.name.startswith(options.rows))
+with tempfile.TemporaryDirectory() as temporary:
+    for recipe in recipes[first:]:
         started = time.monotonic()
-        result = quantize(graph, images, recipe, photographs=photographs, saved=Path(saved))
+        result = quantize(graph, images, recipe, photographs=photographs, saved=options.saved or Path(temporary))
         seconds = time.monotonic() - started
         drops = [r - q for r, q in zip(reference, psnr_db(IntegerRunner(result.network)), strict=True)]
         macs = int(result.network.graph.macs_per_input_pixel())

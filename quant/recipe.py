@@ -13,7 +13,7 @@ from edgesr.export.folds.fold import Fold
 from edgesr.quant.bias_correction import correct_bias
 from edgesr.quant.gptq import round_with_gptq
 from edgesr.quant.learning.patches import Mixture
-from edgesr.quant.learning.plan import ALL_ROUNDED, DISTILLATION, RANGES, ROUNDING, FitPlan
+from edgesr.quant.learning.plan import DISTILLATION, RANGES, ROUNDING, FitPlan
 from edgesr.quant.ranges import RangeRule
 from edgesr.quant.sequential import Refinement
 
@@ -68,5 +68,5 @@ class Recipe:
 RECIPES: tuple[Recipe, ...] = (
     Recipe("fast"),
     Recipe("balanced", sign_split=True, learning=(RANGES,)),
-    Recipe("best", sign_split=True, learning=(RANGES, DISTILLATION, *ROUNDING, ALL_ROUNDED)),
+    Recipe("best", sign_split=True, learning=(RANGES, DISTILLATION, *ROUNDING)),
 )

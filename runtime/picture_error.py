@@ -5,7 +5,10 @@
 - *wrongly clipped*: a pixel with a channel on 255 (white) or 0 (black) where the network's own value, clipped and
   rounded to 8 bits, is more than one level away from that rail. One level is what honest rounding may do, by which a
   254 becomes a 255. The noise of INT8 (42 dB: 2 levels RMS) takes values that are near a rail onto it as well.
-- *cut off*: those of them that are more than 8 levels away, four times that noise: detail that a user sees is lost.
+- *cut off*: those of them that are more than 8 levels away, four times that noise.
+- *lost*: those cut off where the truth, too, is more than 8 levels away from that rail: detail that a user would see.
+  What the float network draws as ringing beside black and white may be cut off without being lost. Only known where
+  there is a truth to compare with.
 - PSNR over the interior and over the border ring (the outermost pixels, as many as the scale, which quality protocols
   crop): padding errors live in the ring and drown in the mean of a whole picture.
 """
@@ -28,7 +31,7 @@ ROUNDING_LEVELS, NOISE_LEVELS = 1, 8
 class PictureError:
     """The error of one picture against the float network's, in dB (infinite where equal), levels and shares (0..1).
 
-    `interior_psnr_db` is None for a picture that is all border.
+    `interior_psnr_db` is None for a picture that is all border, `lost_share` where the truth is not known.
     """
 
     interior_psnr_db: float | None
@@ -37,6 +40,7 @@ class PictureError:
     white_share: float
     black_share: float
     cut_off_share: float
+    lost_share: float | None = None
 
     @property
     def worst_shift_levels(self) -> float:
@@ -92,6 +96,12 @@ class PictureErrors:
         return sum(image.cut_off_share for image in self.images) / len(self.images)
 
     @property
+    def lost_share(self) -> float | None:
+        """Mean share of pixels whose detail is lost; None where a picture has no truth."""
+        known = [image.lost_share for image in self.images if image.lost_share is not None]
+        return sum(known) / len(self.images) if len(known) == len(self.images) else None
+
+    @property
     def worst_clipped_share(self) -> float:
         """The largest share of wrongly clipped pixels in one picture."""
         return max(image.clipped_share for image in self.images)
@@ -106,12 +116,17 @@ class PictureErrors:
             "white_share": self.white_share,
             "black_share": self.black_share,
             "cut_off_share": self.cut_off_share,
+            "lost_share": self.lost_share,
             "worst_clipped_share": self.worst_clipped_share,
         }
 
 
-def compare_pictures(found: NDArray[np.uint8], network: NDArray[np.uint8], ring: int) -> PictureError:
+def compare_pictures(
+    found: NDArray[np.uint8], network: NDArray[np.uint8], ring: int, truth: NDArray[np.uint8] | None = None
+) -> PictureError:
     """The error of `found` against the float network's picture, both uint8 (H, W, C), with a border of `ring` pixels.
+
+    `truth` is the picture (H, W, C) that the network was meant to give, where that is known.
 
     Raises:
         ValueError: the pictures differ in shape.
@@ -121,7 +136,8 @@ def compare_pictures(found: NDArray[np.uint8], network: NDArray[np.uint8], ring:
         raise ValueError(f"pictures of one size are compared, not {found.shape} and {network.shape}")
     difference = found.astype(np.int16) - network
     white, black = _clipped(found, network, ROUNDING_LEVELS)
-    far_white, far_black = _clipped(found, network, NOISE_LEVELS)
+    cut_off = np.stack(_clipped(found, network, NOISE_LEVELS))
+    lost = None if truth is None else cut_off & np.stack(_clipped(found, truth, NOISE_LEVELS))
     inside = interior(found.shape[:2], ring)
     return PictureError(
         psnr_float_db(found[inside], network[inside], WHITE) if inside.any() else None,
@@ -129,8 +145,14 @@ def compare_pictures(found: NDArray[np.uint8], network: NDArray[np.uint8], ring:
         tuple(float(shift) for shift in difference.mean(axis=(0, 1))),
         float(white.any(axis=2).mean()),
         float(black.any(axis=2).mean()),
-        float((far_white | far_black).any(axis=2).mean()),
+        _share(cut_off),
+        None if lost is None else _share(lost),
     )
+
+
+def _share(rails: NDArray[np.bool_]) -> float:
+    """The share of pixels of which a channel is on one of the rails (2, H, W, C)."""
+    return float(rails.any(axis=(0, 3)).mean())
 
 
 def _clipped(

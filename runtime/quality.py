@@ -126,7 +126,7 @@ def measure_quality(
     for done, (lr_path, hr_path) in enumerate(pairs, start=1):
         lr, hr = _load_pair(lr_path, hr_path, scale, crop)
         sr = run(lr)
-        error = compare_pictures(sr, network(lr), scale) if network is not None else None
+        error = compare_pictures(sr, network(lr), scale, hr) if network is not None else None
         metrics = psnr_db(sr, hr, crop), psnr_y_db(sr, hr, crop), ssim(sr, hr, crop), border_psnr_db(sr, hr, scale)
         measured.append(ImageQuality(lr_path.name, *metrics, error))
         progress("quality", done, len(pairs))

@@ -72,7 +72,7 @@ def parse_target(ctx: click.Context, param: click.Parameter, names: tuple[str, .
     type=click.Choice(EFFORTS),
     default=EFFORTS[0],
     show_default=True,
-    help="How much is done for INT8 quality: seconds, a minute or two, a quarter of an hour.",
+    help="How much is done for INT8 quality: seconds, some minutes, half an hour.",
 )
 @click.option(
     "--max-drop",

@@ -166,7 +166,7 @@ def test_runners_that_check_nothing(run: Run, exported_once: Any) -> None:
 def test_quality_beside_the_float_network(run: Run, exported_once: Any, pairs: tuple[str, ...]) -> None:
     lines = run("verify", "quality", exported_once.manifest.folder, *pairs).done().splitlines()
     assert lines[0].split() == ["file", "runner", "PSNR", "dB", "Y-PSNR", "dB", "SSIM", "drop", "dB"]
-    assert lines[2].startswith("PyTorch FP32") and len(lines) == 10 + 2 * len(TARGETS)
+    assert lines[2].startswith("PyTorch FP32") and len(lines) == 11 + 2 * len(TARGETS)
     assert max(map(len, lines)) <= 110
     drops = {line.split()[0]: float(line.split()[-1]) for line in lines[3 : 3 + len(TARGETS)]}
     assert drops["spanv2_x2-fp32.onnx"] == drops["spanv2_x2-fp32.tflite"] == 0.0 != drops["spanv2_x2-int8.onnx"]

@@ -16,7 +16,7 @@ from edgesr.ops import Activation, Add, Concat, Convolution, DepthToSpace, Mul
 from edgesr.progress import silent
 from edgesr.quant.learning.material import gather
 from edgesr.quant.learning.patches import Mixture
-from edgesr.quant.learning.plan import ALL_ROUNDED, DISTILLATION, RANGES, ROUNDING, FitPlan, Kind
+from edgesr.quant.learning.plan import DISTILLATION, RANGES, ROUNDING, FitPlan, Kind
 from edgesr.quant.learning.student import Student
 from edgesr.quant.quantize import Quantization, quantize
 from edgesr.quant.recipe import RECIPES, Recipe
@@ -30,7 +30,7 @@ def few(plan: FitPlan, steps: int = 3) -> FitPlan:
     return replace(plan, steps=steps, mean_decay=0.5)
 
 
-PLANS = tuple(few(plan) for plan in (RANGES, DISTILLATION, ROUNDING[1], ALL_ROUNDED))
+PLANS = tuple(few(plan) for plan in (RANGES, DISTILLATION, *ROUNDING))
 NAMES = [plan.name for plan in PLANS]
 LEARNING = Recipe("learning", sign_split=True, learning=PLANS, mixture=Mixture(24))
 RANGES_ONLY = replace(LEARNING, learning=PLANS[:1])

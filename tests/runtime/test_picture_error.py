@@ -49,6 +49,28 @@ def test_a_pixel_is_cut_off_beyond_the_noise(value: int, rail: int, share: int) 
     assert error.cut_off_share * 600 == pytest.approx(share) and error.clipped_share * 600 == pytest.approx(1)
 
 
+@pytest.mark.parametrize(
+    ("truth", "rail", "lost"), [(255, 255, 0), (247, 255, 0), (246, 255, 1), (0, 255, 1), (0, 0, 0), (9, 0, 1)]
+)
+def test_detail_is_lost_where_the_truth_has_it_too(truth: int, rail: int, lost: int) -> None:
+    """The network says 100, the file a rail: wrong for the network, lost only where the truth is off that rail."""
+    found, hr = GREY.copy(), GREY.copy()
+    found[3, 5, 0], hr[3, 5, 0] = rail, truth
+    error = compare_pictures(found, GREY, 4, hr)
+    assert error.cut_off_share * 600 == pytest.approx(1) and error.lost_share is not None
+    assert error.lost_share * 600 == pytest.approx(lost)
+
+
+def test_a_channel_on_a_rail_excuses_no_other() -> None:
+    found, hr = GREY.copy(), GREY.copy()
+    found[3, 5], hr[3, 5] = (255, 0, 100), (255, 255, 100)
+    error = compare_pictures(found, GREY, 4, hr)
+    assert error.lost_share == pytest.approx(1 / 600), "the second channel is black where the truth is white"
+    assert compare_pictures(found, GREY, 4).lost_share is None
+    assert PictureErrors((error, compare_pictures(found, GREY, 4))).lost_share is None
+    assert PictureErrors((error, compare_pictures(GREY, GREY, 4, hr))).lost_share == pytest.approx(1 / 1200)
+
+
 def test_several_channels_of_a_pixel_are_one_pixel() -> None:
     found = GREY.copy()
     found[0, 0] = 255

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from edgesr.quant.learning.plan import ALL_ROUNDED, DISTILLATION, RANGES, ROUNDING, FitPlan, Kind
+from edgesr.quant.learning.plan import DISTILLATION, RANGES, ROUNDING, FitPlan, Kind
 
 REFUSED: tuple[tuple[dict[str, Any], str], ...] = (
     ({"steps": 0}, "steps and batch must be positive"),
@@ -26,6 +26,6 @@ def test_refusals(fields: dict[str, Any], reason: str) -> None:
 
 
 def test_the_plans_that_ship_have_names_and_seeds_of_their_own() -> None:
-    plans = (RANGES, DISTILLATION, *ROUNDING, ALL_ROUNDED)
+    plans = (RANGES, DISTILLATION, *ROUNDING)
     assert len({plan.name for plan in plans}) == len({plan.seed for plan in plans}) == len(plans)
-    assert [plan.rounded_share for plan in plans] == [0, 0, 0.25, 0.5, 0.75, 1]
+    assert [plan.rounded_share for plan in plans] == [0, 0, 0.25, 0.5]
