@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from edgesr.api.context_parity import compare_context
 from edgesr.api.locating import ProvenFile, locate_errors
 from edgesr.api.proving import check_file
 from edgesr.api.small_copy import marked, provable
@@ -24,11 +25,13 @@ from edgesr.progress import Progress, silent
 from edgesr.quant.builtin import builtin_calibration_paths
 from edgesr.runtime.metrics import to_uint8
 from edgesr.runtime.parity import ParityReport
+from edgesr.runtime.qnn_runner import QnnRunner
 from edgesr.runtime.quality import ImageFunction, QualityReport, measure_quality
 from edgesr.runtime.remembered import RememberedImages
 from edgesr.runtime.runner import Runner
 from edgesr.runtime.runners import FILE_RUNNERS, open_runner
 from edgesr.runtime.torch_runner import RememberingRunner, TorchRunner
+from edgesr.target import Compiler
 
 PARITY_IMAGES = 4
 
@@ -58,6 +61,9 @@ def verify_parity(
             network = load_graph(proof_file(manifest, artifact, artifact.graph))
             files.append(ProvenFile(artifact, file, network, chosen))
             report = report.joined(_verify_one(files[-1], references[artifact.reference], natural, progress))
+            if target.compiler is Compiler.QNN and QnnRunner.name in chosen:
+                wrapper = manifest.folder / artifact.file
+                report = report.joined(compare_context(artifact, wrapper, file, natural, progress))
     return report.joined(locate_errors(files, natural, progress))
 
 
@@ -98,12 +104,16 @@ def _natural_images(folder: Path | None) -> list[np.ndarray]:
 
 @dataclass(frozen=True)
 class QualityComparison:
-    """Image quality of a file beside that of the float network it came from, on the same images."""
+    """Image quality of a file beside that of the float network it came from, on the same images.
+
+    `emulated` says what was emulated; None where the runner is a real one.
+    """
 
     file: str
     runner: str
     quality: QualityReport
     reference: QualityReport
+    emulated: str | None = None
 
     @property
     def drop_db(self) -> float:
@@ -124,6 +134,7 @@ class QualityComparison:
         return {
             "file": self.file,
             "runner": self.runner,
+            "emulated": self.emulated,
             "drop_db": self.drop_db,
             "border_drop_db": self.border_drop_db,
             "quality": self.quality.to_json(),
@@ -160,7 +171,7 @@ def verify_quality(
             reference, network = networks[artifact.reference]
             run = as_image_function(opened, contract)
             quality = measure_quality(run, pairs, contract.upscale, progress, network)
-            results.append(QualityComparison(artifact.file, opened.name, quality, reference))
+            results.append(QualityComparison(artifact.file, opened.name, quality, reference, opened.emulated))
     return results
 
 
