@@ -14,7 +14,7 @@ import torch
 from edgesr.api.context_parity import compare_context
 from edgesr.api.locating import ProvenFile, locate_errors
 from edgesr.api.proving import check_file
-from edgesr.api.small_copy import marked, provable
+from edgesr.api.small_copy import any_size_source, marked, provable
 from edgesr.architecture import SRModel
 from edgesr.artifact import Artifact, IOContract, Manifest, locate
 from edgesr.errors import ArtifactError, EdgeSRError, ImageError
@@ -23,6 +23,7 @@ from edgesr.images import list_images, load_rgb, pair_folders
 from edgesr.model.reference import load_reference
 from edgesr.progress import Progress, silent
 from edgesr.quant.builtin import builtin_calibration_paths
+from edgesr.quantized import float_graph
 from edgesr.runtime.metrics import to_uint8
 from edgesr.runtime.parity import ParityReport
 from edgesr.runtime.qnn_runner import QnnRunner
@@ -147,6 +148,7 @@ def verify_quality(
 ) -> list[QualityComparison]:
     """Measure an artifact, or every artifact of an export folder, on LR/HR image pairs by the NTIRE protocol.
 
+    A compiled file's source stands for it, at any size, unless `runner` is its emulator, which takes its one size.
     The float network is measured on the same pairs, once, and each file's pictures are compared with its own. Raises
     `ImageError` where no pairs are found, and `ArtifactError`.
     """
@@ -162,7 +164,11 @@ def verify_quality(
             name = runner or target.runners[0]
             if name not in target.runners + target.emulators:
                 continue
-            file = manifest.runnable(artifact) if name in target.runners else manifest.check(artifact)
+            file = manifest.check(artifact)
+            if artifact.source is not None and name in target.runners:
+                graph = float_graph(load_graph(proof_file(manifest, artifact, artifact.graph)))
+                source = manifest.runnable(artifact)
+                file, contract = any_size_source(source, target, contract, graph, Path(folder))
             opened = open_runner(name, target, file, contract, threads=2)
             if artifact.reference not in networks:
                 model = load_reference(proof_file(manifest, artifact, artifact.reference))
