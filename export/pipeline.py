@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from edgesr.errors import ExportError
 from edgesr.export.folds.compose_convs import ComposeConvs
 from edgesr.export.folds.densify_grouped_conv import DensifyGroupedConv
+from edgesr.export.folds.depthwise_before_concat import DepthwiseBeforeConcat
 from edgesr.export.folds.fold import Fold
 from edgesr.export.folds.fuse_activation import FuseActivation
 from edgesr.export.folds.fuse_input_range import FuseInputRange
@@ -21,6 +23,9 @@ NATIVE_FOLDS: tuple[Fold, ...] = (
     PixelShuffleToDepthToSpace(),
 )
 """What every target gets: exact, and never more multiplications except for making groups dense."""
+
+PROFILE_FOLDS: tuple[Fold, ...] = (DepthwiseBeforeConcat(),)
+"""What an NPU's profile may ask for by name: exact, but of use to some NPUs alone."""
 
 
 @dataclass(frozen=True)
@@ -41,3 +46,13 @@ def run_folds(graph: Graph, folds: Sequence[Fold]) -> tuple[Graph, list[FoldReco
         if result.changed:
             records.append(FoldRecord(fold.name, fold.exactness.value, result.changed))
     return graph, records
+
+
+def find_profile_folds(names: Iterable[str]) -> tuple[Fold, ...]:
+    """The folds of these names, in the order in which they run; raises `ExportError` for a name that no fold has."""
+    wanted = set(names)
+    unknown = wanted - {fold.name for fold in PROFILE_FOLDS}
+    if unknown:
+        known = ", ".join(fold.name for fold in PROFILE_FOLDS)
+        raise ExportError(f"no fold for an NPU is called '{min(unknown)}'; choose from {known}")
+    return tuple(fold for fold in PROFILE_FOLDS if fold.name in wanted)

@@ -37,6 +37,8 @@ class LiteRTRunner:
     `signature`, a size that the file was written for, makes that one run every image.
     """
 
+    emulated: str | None = None
+
     def __init__(
         self,
         path: Path,

@@ -26,6 +26,7 @@ class OrtRunner:
     """
 
     name = "onnxruntime"
+    emulated: str | None = None
 
     def __init__(self, path: Path, contract: IOContract, threads: int = 1) -> None:
         self._contract = contract

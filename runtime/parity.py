@@ -72,13 +72,26 @@ class ParityRow:
 
 
 @dataclass(frozen=True)
+class EmulatedRun:
+    """A file on a runner that is no device but emulates one, and what it emulates."""
+
+    file: str
+    runner: str
+    emulated: str
+
+
+@dataclass(frozen=True)
 class ParityReport:
-    """End-to-end and operator-by-operator rows of one or more files, which are judged, and where their errors start."""
+    """End-to-end and operator-by-operator rows of one or more files, which are judged, and where their errors start.
+
+    `emulated` names every run that an emulator did, so that nobody takes it for a phone's.
+    """
 
     rows: tuple[ParityRow, ...]
     operators: tuple[OperatorRow, ...]
     divergences: tuple[DivergenceRow, ...] = ()
     sources: tuple[ErrorSources, ...] = ()
+    emulated: tuple[EmulatedRun, ...] = ()
 
     @property
     def failures(self) -> tuple[ParityRow | OperatorRow, ...]:
@@ -90,7 +103,7 @@ class ParityReport:
         """Both reports' rows."""
         return ParityReport(
             self.rows + other.rows, self.operators + other.operators,
-            self.divergences + other.divergences, self.sources + other.sources,
+            self.divergences + other.divergences, self.sources + other.sources, self.emulated + other.emulated,
         )  # fmt: skip
 
     def summary(self) -> dict[str, object]:
@@ -115,6 +128,7 @@ class ParityReport:
         """Plain values; a PSNR may be infinite."""
         return {
             "passed": not self.failures,
+            "emulated": [dataclasses.asdict(run) for run in self.emulated],
             "end_to_end": [dataclasses.asdict(row) | {"passed": row.passed} for row in self.rows],
             "operators": [dataclasses.asdict(row) | {"passed": row.passed} for row in self.operators],
             "first_divergences": [dataclasses.asdict(row) for row in self.divergences],

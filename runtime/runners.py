@@ -20,6 +20,10 @@ from edgesr.target import Format, Target
 class FileRunner(TracingRunner, Protocol):
     """A runner of a file, which can show its tensors and be timed without the conversion of images."""
 
+    @property
+    def emulated(self) -> str | None:
+        """What is emulated, in words; None where the runner is what its name says."""
+
     def prepare(self, image: np.ndarray) -> None:
         """Take an image (N, H, W, C) as the next input."""
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,14 +38,21 @@ def compile_file(content: bytes, job: Job, file: str) -> CompiledFile:
     Raises `MissingBackendError`, and `ExportError` where the compiler fails or would leave anything to the CPU.
     """
     assert job.target.compiler is not None
+    with compiler_logs() as logs:
+        return COMPILE[job.target.compiler](content, job, file, logs)
+
+
+@contextmanager
+def compiler_logs() -> Iterator[Path]:
+    """A folder for what compilers say, which goes unless the block fails and something was said."""
     logs = Path(tempfile.mkdtemp(prefix="edgesr-compiler-log-"))
     try:
-        compiled = COMPILE[job.target.compiler](content, job, file, logs)
-    finally:
+        yield logs
+    except BaseException:
         if not any(logs.iterdir()):
             logs.rmdir()
+        raise
     shutil.rmtree(logs, ignore_errors=True)
-    return compiled
 
 
 def _qnn(content: bytes, job: Job, file: str, logs: Path) -> CompiledFile:

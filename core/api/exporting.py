@@ -181,7 +181,9 @@ class _Session:
         if target.format is Format.TFLITE:
             return emit_tflite(network, target.precision, contract.dtype, contract.sizes, described)
         size = contract.sizes[0] if contract.sizes else None
-        return emit_onnx(network, target.precision, contract.dtype, contract.layout, size, described)
+        return emit_onnx(
+            network, target.precision, contract.dtype, contract.layout, size, described, contract.value_range
+        )  # fmt: skip
 
     def _keep_reference(self) -> str:
         relative = f"{REFERENCE_FOLDER}/{self.model.name}-{self.model.sha256[:8]}.safetensors"

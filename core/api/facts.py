@@ -58,6 +58,7 @@ def describe_npu(npu: NpuProfile, graph: Graph) -> dict[str, object]:
         "tail": npu.tail.value,
         "tail_why": npu.tail_why,
         "max_mac_growth": npu.max_mac_growth,
+        "folds": dict(npu.folds),
         "assumption": npu.assumption,
         "host_shuffle": npu.host_shuffle(graph),
     }

@@ -10,8 +10,9 @@ from edgesr.api.facts import describe_npu, describe_origin, describe_quantizatio
 from edgesr.api.widths import WidthPlan
 from edgesr.architecture import SRModel
 from edgesr.errors import ExportError
-from edgesr.export.pipeline import FoldRecord
+from edgesr.export.pipeline import FoldRecord, find_profile_folds, run_folds
 from edgesr.graph import Graph
+from edgesr.npu_profile import NpuProfile
 from edgesr.progress import Progress
 from edgesr.quant.images import load_calibration_images
 from edgesr.quant.photographs import load_photographs
@@ -24,7 +25,7 @@ LEARNING_FOLDER = ".learning"
 
 
 class Networks:
-    """All that the files of one export share: NPUs that grant the same multiplications share one quantization."""
+    """All that the files of one export share: NPUs that want the same folds and grant the same MACs share a network."""
 
     def __init__(
         self, request: ExportRequest, model: SRModel, graph: Graph, folds: Sequence[FoldRecord], progress: Progress
@@ -35,13 +36,14 @@ class Networks:
         self.folds = tuple(folds)
         self.images = load_calibration_images(request.calibration, model.size_multiple, progress)
         self._progress = progress
-        self._quantizations: dict[float, Quantization] = {}
+        self._folded: dict[tuple[str, ...], tuple[Graph, list[FoldRecord]]] = {}
+        self._quantizations: dict[tuple[float, tuple[str, ...]], Quantization] = {}
         self._plans: dict[str, WidthPlan] = {}
 
     def network(self, job: Job) -> Graph | QuantizedGraph:
         """What the file of a job computes, its last shuffle included."""
         if not job.target.precision.is_integer:
-            return self.graph
+            return self._graph(job.npu)[0]
         if self.model.value_range != 1:
             raise ExportError(
                 f"{job.target.name} needs a network on images in [0, 1], {self.model.name} takes "
@@ -52,7 +54,7 @@ class Networks:
     def facts(self, job: Job, network: Graph | QuantizedGraph) -> dict[str, object]:
         """What a manifest records of how the network came about."""
         quantized = isinstance(network, QuantizedGraph)
-        folds = (*self.folds, *(self._quantization(job).folds if quantized else ()))
+        folds = (*self.folds, *self._graph(job.npu)[1], *(self._quantization(job).folds if quantized else ()))
         facts = describe_origin(self.model, folds, float_graph(network))
         facts["npu"] = describe_npu(job.npu, float_graph(network))
         if isinstance(network, QuantizedGraph):
@@ -60,23 +62,31 @@ class Networks:
             facts["quantization"] = described | self._plan(job).facts(job.target, network)
         return facts
 
+    def _graph(self, npu: NpuProfile) -> tuple[Graph, list[FoldRecord]]:
+        """The graph after the folds that an NPU wants besides, and what these changed."""
+        key = tuple(npu.folds)
+        if key not in self._folded:
+            self._folded[key] = run_folds(self.graph, find_profile_folds(key))
+        return self._folded[key]
+
     def _quantization(self, job: Job) -> Quantization:
         growth = job.npu.max_mac_growth
-        if growth not in self._quantizations:
+        key = growth, tuple(job.npu.folds)
+        if key not in self._quantizations:
             recipe = next(recipe for recipe in RECIPES if recipe.name == self.request.effort)
             recipe = dataclasses.replace(recipe, max_mac_growth=growth)
             photographs = load_photographs(self.request.calibration, self._progress) if recipe.learning else None
-            self._quantizations[growth] = quantize(
-                self.graph, self.images.pieces, recipe, self._progress, photographs=photographs,
+            self._quantizations[key] = quantize(
+                self._graph(job.npu)[0], self.images.pieces, recipe, self._progress, photographs=photographs,
                 saved=self.request.out / LEARNING_FOLDER,
             )  # fmt: skip
-        return self._quantizations[growth]
+        return self._quantizations[key]
 
     def _plan(self, job: Job) -> WidthPlan:
         """Widths follow from the quantized network and the NPU."""
         if job.npu.name not in self._plans:
             self._plans[job.npu.name] = WidthPlan(
-                self.request.max_drop_db, job.npu, self.graph, self.images.pieces, self.request.calibration,
-                self._progress,
+                self.request.max_drop_db, job.npu, self._graph(job.npu)[0], self.images.pieces,
+                self.request.calibration, self._progress,
             )  # fmt: skip
         return self._plans[job.npu.name]

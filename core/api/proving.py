@@ -16,7 +16,7 @@ from edgesr.progress import Progress, silent
 from edgesr.quantized import QuantizedGraph
 from edgesr.runtime.cases import ParityCase, parity_cases
 from edgesr.runtime.operator_parity import compare_operators
-from edgesr.runtime.parity import ParityReport, compare_end_to_end
+from edgesr.runtime.parity import EmulatedRun, ParityReport, compare_end_to_end
 from edgesr.runtime.runner import Runner
 from edgesr.runtime.runners import open_other_signatures, open_runner
 from edgesr.target import Target
@@ -64,7 +64,8 @@ def check_file(
             rows += [row for row in measured if row.runner == runner.name]
             runner = runner if held is network else open_other_signatures(name, target, path, held_contract)[size]
             operators += compare_operators(file, target.precision, held, runner, runner.name, case, held_contract)
-    return ParityReport(tuple(rows), tuple(operators))
+    emulated = tuple(EmulatedRun(file, run.name, run.emulated) for run in opened if run.emulated is not None)
+    return ParityReport(tuple(rows), tuple(operators), emulated=emulated)
 
 
 def held_by_file(network: Graph | QuantizedGraph, contract: IOContract) -> tuple[Graph | QuantizedGraph, IOContract]:

@@ -25,6 +25,8 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from edgesr.artifact import IOContract
 from edgesr.errors import ArtifactError, first_line
+from edgesr.export.tflite import is_resizable
+from edgesr.graph import Graph
 from edgesr.runtime.native_output import native_output_kept_quiet
 from edgesr.runtime.parity import ParityReport
 from edgesr.runtime.runners import open_runner
@@ -54,6 +56,18 @@ def provable(path: Path, target: Target, contract: IOContract) -> Iterator[tuple
         copy = Path(folder) / path.name
         copy.write_bytes(content)
         yield copy, small, True
+
+
+def any_size_source(
+    path: Path, target: Target, contract: IOContract, graph: Graph, folder: Path
+) -> tuple[Path, IOContract]:
+    """What a compiled file of one size was compiled from, for images of any size, where its operators store none."""
+    free = dataclasses.replace(contract, any_size=True)
+    if target.format is Format.TFLITE:
+        return path, free if is_resizable(graph) else contract
+    copy = folder / f"any-size-{path.name}"
+    copy.write_bytes(free_onnx(path.read_bytes(), contract)[0])
+    return copy, free
 
 
 def marked(report: ParityReport) -> ParityReport:

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from edgesr.api.context_parity import compare_context
 from edgesr.api.locating import ProvenFile, locate_errors
 from edgesr.api.proving import check_file
-from edgesr.api.small_copy import marked, provable
+from edgesr.api.small_copy import any_size_source, marked, provable
 from edgesr.architecture import SRModel
 from edgesr.artifact import Artifact, IOContract, Manifest, locate
 from edgesr.errors import ArtifactError, EdgeSRError, ImageError
@@ -22,13 +23,16 @@ from edgesr.images import list_images, load_rgb, pair_folders
 from edgesr.model.reference import load_reference
 from edgesr.progress import Progress, silent
 from edgesr.quant.builtin import builtin_calibration_paths
+from edgesr.quantized import float_graph
 from edgesr.runtime.metrics import to_uint8
 from edgesr.runtime.parity import ParityReport
+from edgesr.runtime.qnn_runner import QnnRunner
 from edgesr.runtime.quality import ImageFunction, QualityReport, measure_quality
 from edgesr.runtime.remembered import RememberedImages
 from edgesr.runtime.runner import Runner
 from edgesr.runtime.runners import FILE_RUNNERS, open_runner
 from edgesr.runtime.torch_runner import RememberingRunner, TorchRunner
+from edgesr.target import Compiler
 
 PARITY_IMAGES = 4
 
@@ -58,6 +62,9 @@ def verify_parity(
             network = load_graph(proof_file(manifest, artifact, artifact.graph))
             files.append(ProvenFile(artifact, file, network, chosen))
             report = report.joined(_verify_one(files[-1], references[artifact.reference], natural, progress))
+            if target.compiler is Compiler.QNN and QnnRunner.name in chosen:
+                wrapper = manifest.folder / artifact.file
+                report = report.joined(compare_context(artifact, wrapper, file, natural, progress))
     return report.joined(locate_errors(files, natural, progress))
 
 
@@ -98,12 +105,16 @@ def _natural_images(folder: Path | None) -> list[np.ndarray]:
 
 @dataclass(frozen=True)
 class QualityComparison:
-    """Image quality of a file beside that of the float network it came from, on the same images."""
+    """Image quality of a file beside that of the float network it came from, on the same images.
+
+    `emulated` says what was emulated; None where the runner is a real one.
+    """
 
     file: str
     runner: str
     quality: QualityReport
     reference: QualityReport
+    emulated: str | None = None
 
     @property
     def drop_db(self) -> float:
@@ -124,6 +135,7 @@ class QualityComparison:
         return {
             "file": self.file,
             "runner": self.runner,
+            "emulated": self.emulated,
             "drop_db": self.drop_db,
             "border_drop_db": self.border_drop_db,
             "quality": self.quality.to_json(),
@@ -136,6 +148,7 @@ def verify_quality(
 ) -> list[QualityComparison]:
     """Measure an artifact, or every artifact of an export folder, on LR/HR image pairs by the NTIRE protocol.
 
+    A compiled file's source stands for it, at any size, unless `runner` is its emulator, which takes its one size.
     The float network is measured on the same pairs, once, and each file's pictures are compared with its own. Raises
     `ImageError` where no pairs are found, and `ArtifactError`.
     """
@@ -151,7 +164,11 @@ def verify_quality(
             name = runner or target.runners[0]
             if name not in target.runners + target.emulators:
                 continue
-            file = manifest.runnable(artifact) if name in target.runners else manifest.check(artifact)
+            file = manifest.check(artifact)
+            if artifact.source is not None and name in target.runners:
+                graph = float_graph(load_graph(proof_file(manifest, artifact, artifact.graph)))
+                source = manifest.runnable(artifact)
+                file, contract = any_size_source(source, target, contract, graph, Path(folder))
             opened = open_runner(name, target, file, contract, threads=2)
             if artifact.reference not in networks:
                 model = load_reference(proof_file(manifest, artifact, artifact.reference))
@@ -160,7 +177,7 @@ def verify_quality(
             reference, network = networks[artifact.reference]
             run = as_image_function(opened, contract)
             quality = measure_quality(run, pairs, contract.upscale, progress, network)
-            results.append(QualityComparison(artifact.file, opened.name, quality, reference))
+            results.append(QualityComparison(artifact.file, opened.name, quality, reference, opened.emulated))
     return results
 
 

@@ -28,7 +28,9 @@ def _print_one(file: str, facts: Mapping[str, Any]) -> None:
     click.echo(f"Why {file} has its form (NPU profile {npu['profile']}):")
     click.echo(f"  tail: {npu['tail']}, because {npu['tail_why']}")
     for fold in facts["folds"]:
-        click.echo(f"  fold {fold['fold']} ({fold['exactness']}): {', '.join(fold['changed'])}")
+        why = npu.get("folds", {}).get(fold["fold"])
+        because = f", because {why}" if why else ""
+        click.echo(f"  fold {fold['fold']} ({fold['exactness']}): {', '.join(fold['changed'])}{because}")
     forms = quantization.get("graph_forms", [])
     if forms:
         growth = quantization["max_mac_growth"]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edgesr.api.verifying import QualityComparison
     from edgesr.export.peers.peer import Peer
     from edgesr.runtime.operator_parity import OperatorRow
-    from edgesr.runtime.parity import ParityReport, ParityRow
+    from edgesr.runtime.parity import EmulatedRun, ParityReport, ParityRow
     from edgesr.runtime.quality import QualityReport
 
 
@@ -99,6 +99,16 @@ def _print_parity(report: ParityReport, cases: bool, operators: bool) -> None:
     exact = any(row.exact_integer_psnr_db is not None for row in report.rows)
     click.echo("; INT8 files must be as near to it as exact integer arithmetic, graph-int8" if exact else "")
     click.echo(f"{checks - failed} of {checks} checks within limits")
+    for label, files in _by_label(report.emulated).items():
+        click.echo(f"{label}, no phone: {', '.join(files)}")
+
+
+def _by_label(runs: Sequence[EmulatedRun]) -> dict[str, list[str]]:
+    """What was emulated, and the files that ran there."""
+    labels: dict[str, list[str]] = {}
+    for run in runs:
+        labels.setdefault(f"{run.runner} is an {run.emulated}", []).append(run.file)
+    return labels
 
 
 def _worst_images(rows: Sequence[ParityRow]) -> list[ParityRow]:
@@ -209,6 +219,9 @@ def _print_quality(results: list[QualityComparison], peers: Sequence[PeerResult]
     print_network_errors(results)
     measured = results[0].quality
     click.echo(f"\n{measured.n} images of {measured.lr_folder}, {measured.crop}-pixel crop, uint8")
+    for result in results:
+        if result.emulated is not None:
+            click.echo(f"{result.runner} is an {result.emulated}, no phone: {result.file}")
     for peer in peers:
         if peer.installed:
             click.echo(f"{peer.tool}: {peer.settings if peer.quality else peer.why_not}")
