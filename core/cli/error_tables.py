@@ -148,13 +148,13 @@ def print_network_errors(results: Sequence[QualityComparison]) -> None:
     if not lines:
         return
     header = ("against PyTorch FP32", "PSNR dB", "border", "its drop", "colour shift", "worst", "white", "black",
-              "worst", "cut off", "lost")  # fmt: skip
+              "cut off", "lost")  # fmt: skip
     click.echo()
     print_table(header, lines, right=tuple(range(1, len(header))))
     click.echo(
         "border: the outermost pixels, which the crop leaves out; colour shift: of each channel, in levels of 255;\n"
-        "white, black: pixels wrongly clipped; worst: in one image; cut off: beyond noise; lost: where HR has detail\n"
-        "(docs/numerics.md)"
+        "worst: in one image; white, black: pixels wrongly clipped, cut off: those beyond noise,\n"
+        "lost: those of them where HR has detail (docs/numerics.md)"
     )
 
 
@@ -164,7 +164,7 @@ def _network_figures(errors: PictureErrors) -> tuple[str, str]:
 
 
 def _colour_figures(errors: PictureErrors) -> tuple[str, ...]:
-    clipped = errors.white_share, errors.black_share, errors.worst_clipped_share, errors.cut_off_share
+    clipped = errors.white_share, errors.black_share, errors.cut_off_share
     lost = ABSENT if errors.lost_share is None else _percent(errors.lost_share)
     return _levels(errors.shift_levels), f"{errors.worst_shift_levels:.2f}", *map(_percent, clipped), lost
 

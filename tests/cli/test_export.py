@@ -47,7 +47,8 @@ def test_json_holds_what_the_manifest_holds(small: Run, tmp_path: Path) -> None:
     artifact = plain["artifacts"][0]
     assert set(artifact) == {"file", "target", "sha256", "size_bytes", "contract", "reference", "graph", "facts"}
     assert set(artifact["contract"]) == {
-        "dtype", "layout", "channels", "upscale", "value_range", "sizes", "any_size", "size_multiple", "scale",
+        "dtype", "layout", "channels", "upscale", "value_range", "sizes", "any_size", "size_multiple", "host_shuffle",
+        "scale",
         "zero_point",
     }  # fmt: skip
     assert set(artifact["facts"]) == {"created", "versions", "model", "folds", "graph", "quantization", "parity"}
