@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DEMO := demo-out
 PHOTO := docs/demo/photo.png
 
-.PHONY: demo test check test-slow train clean
+.PHONY: demo test check test-slow npu-deps test-emulator train clean
 
 $(STAMP): pyproject.toml setup.py constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -35,6 +35,13 @@ test: check
 # Minutes: official weights on whole data sets. Needs EDGESR_SHARED (default ../shared).
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -q -m slow
+
+# Compilers and emulators of NPU vendors, and the tests that need them. Their licences are the user's own affair.
+npu-deps: $(STAMP)
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[qnn,ethos-u]"
+
+test-emulator: npu-deps
+	$(BIN)/python -m pytest -q -m emulator
 
 # The bundled weights, from a folder of photographs: make train PHOTOS=path/to/photographs
 train: $(STAMP)

@@ -51,7 +51,7 @@ def test_json_holds_what_the_manifest_holds(small: Run, tmp_path: Path) -> None:
         "scale",
         "zero_point",
     }  # fmt: skip
-    assert set(artifact["facts"]) == {"created", "versions", "model", "folds", "graph", "quantization", "parity"}
+    assert set(artifact["facts"]) == {"created", "versions", "model", "folds", "graph", "npu", "quantization", "parity"}
     assert artifact["sha256"] == hashlib.sha256((tmp_path / "out" / artifact["file"]).read_bytes()).hexdigest()
 
 
