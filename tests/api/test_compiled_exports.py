@@ -1,15 +1,17 @@
 """Exports that are compiled for one NPU, from the request to parity and quality; the compilers are faked."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
 import onnx
 import pytest
 
-from edgesr.api import ExportRequest, compiling, export, verify_parity, verify_quality
+from edgesr.api import ExportRequest, compiling, export, exporting, verify_parity, verify_quality
 from edgesr.api.compiling import CompiledFile
 from edgesr.api.export_request import Job
 from edgesr.errors import ArtifactError, ExportError
+from edgesr.model.registry import load_model
 from edgesr.target import Compiler
 
 
@@ -47,13 +49,18 @@ def test_its_source_is_proved_and_measured_at_any_size(
 
 
 @pytest.mark.usefixtures("fake_compilers")
-def test_bytes_in_a_float_file_stand_for_the_networks_range(request_for: Callable[..., ExportRequest]) -> None:
+def test_bytes_in_a_float_file_stand_for_the_networks_range(
+    request_for: Callable[..., ExportRequest], small_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = dataclasses.replace(load_model(None, small_checkpoint), value_range=2.0)
+    monkeypatch.setattr(exporting, "load_model", lambda name, weights: model)
     result = export(request_for("qnn-fp16", npus=("snapdragon-8-elite",), sizes=((16, 24),)))
     source = result.artifacts[0].source
     assert source is not None
     model = onnx.load(result.manifest.folder / source)
     scale = next(x for x in model.graph.initializer if x.name == "image.scale")
-    assert onnx.numpy_helper.to_array(scale) == pytest.approx(result.artifacts[0].contract.value_range / 255)
+    assert result.artifacts[0].contract.value_range == 2
+    assert onnx.numpy_helper.to_array(scale) == pytest.approx(2 / 255)
 
 
 def test_a_compiler_that_fails_leaves_the_folder_as_it_was(
