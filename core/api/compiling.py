@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,8 @@ from edgesr.export.npu.ethos_u import compile_ethos_u
 from edgesr.export.npu.litert_aot import compile_litert_aot
 from edgesr.export.npu.placement import Place, Placement
 from edgesr.export.npu.qnn import compile_qnn
+from edgesr.graph import Graph
+from edgesr.ops import DepthToSpace
 from edgesr.qualcomm import find_soc
 from edgesr.target import Compiler
 
@@ -30,6 +32,29 @@ class CompiledFile:
     content: bytes
     beside: Mapping[str, bytes] = field(default_factory=dict)
     facts: Mapping[str, object] = field(default_factory=dict)
+
+
+QNN_BLOCK, QNN_TILE, QNN_WHOLE = 4, 32, 28
+"""QNN 2.51 shuffles in tiles of 32 columns, and errs where the last one has 29 to 31: see `refuse_width`."""
+
+
+def refuse_width(job: Job, graph: Graph, sizes: Sequence[tuple[int, int]]) -> None:
+    """Raise `ExportError` for a width at which a compiler is known to compute something else, without a word.
+
+    QNN 2.51's 8-bit DEPTH_TO_SPACE of block 4 fills the first columns with other pixels where the width is 29, 30 or 31
+    beyond a multiple of 32 (seen on the emulator with single operators on SM8550 and SM8750, 2026-11-25; block 2 and
+    all other widths tried are right).
+    """
+    last = graph.producer(graph.output)
+    if job.target.compiler is not Compiler.QNN or not isinstance(last, DepthToSpace) or last.block != QNN_BLOCK:
+        return
+    for height, width in sizes:
+        if width % QNN_TILE > QNN_WHOLE:
+            safe = width // QNN_TILE * QNN_TILE
+            raise ExportError(
+                f"--size {height}x{width}: QNN 2.51 gets the first columns of a x4 shuffle wrong at this width; choose "
+                f"{height}x{safe + QNN_WHOLE} or {height}x{safe + QNN_TILE}"
+            )
 
 
 def compile_file(content: bytes, job: Job, file: str) -> CompiledFile:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgesr.api.compiling import CompiledFile, compile_file
+from edgesr.api.compiling import CompiledFile, compile_file, refuse_width
 from edgesr.api.export_request import ExportRequest, Job
 from edgesr.api.networks import LEARNING_FOLDER, Networks
 from edgesr.api.proving import check_file
@@ -84,7 +84,9 @@ class _Session:
 
     def export_file(self, job: Job) -> None:
         """Emit, check, compile where the target says so, and place one file, then record it."""
-        target, network, contract = job.target, self.networks.network(job), self._contract(job)
+        target, contract = job.target, self._contract(job)
+        refuse_width(job, self.graph, contract.sizes)
+        network = self.networks.network(job)
         facts = self.networks.facts(job, network)
         self.progress(f"writing {target.name}", 0, 1)
         content = self._emit(target, network, contract, facts)

@@ -4,14 +4,17 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from edgesr.api import compiling
-from edgesr.api.compiling import CompiledFile, compile_file, compiler_logs
+from edgesr.api.compiling import CompiledFile, compile_file, compiler_logs, refuse_width
 from edgesr.api.export_request import Job
 from edgesr.errors import ExportError
 from edgesr.export.npu.litert_aot import AotCompiled
 from edgesr.export.npu.placement import Evidence, OperatorPlacement, Place, Placement
+from edgesr.graph import Graph
 from edgesr.npu_profile import find_npu_profile
+from edgesr.ops import Conv2d, DepthToSpace, TensorSpec
 from edgesr.target import Compiler, find_target
 
 
@@ -22,6 +25,23 @@ def job(target: str, npu: str) -> Job:
 
 
 U85 = job("ethos-u85-1024", "ethos-u85-1024")
+
+
+def shuffling(block: int) -> Graph:
+    conv = Conv2d(name="y", inputs=("x",), weight=torch.zeros(3 * block**2, 3, 1, 1, dtype=torch.float64))
+    return Graph("net", TensorSpec("x", 3), (conv, DepthToSpace(name="z", inputs=("y",), block=block)), "z")
+
+
+@pytest.mark.parametrize("width", [29, 30, 31, 61, 62, 125, 159])
+def test_widths_that_qnn_gets_wrong_are_refused_with_the_next_that_are_right(width: int) -> None:
+    qnn = job("qnn-int8", "snapdragon-8-elite")
+    with pytest.raises(ExportError, match=rf"--size 90x{width}: QNN 2.51 gets .*; choose 90x\d+ or 90x\d+$") as caught:
+        refuse_width(qnn, shuffling(4), [(90, width)])
+    lower, upper = (int(text) for text in re.findall(r"90x(\d+)", str(caught.value))[1:])
+    assert lower < width < upper
+    refuse_width(qnn, shuffling(4), [(width, lower), (width, upper)])
+    refuse_width(qnn, shuffling(2), [(90, width)])
+    refuse_width(U85, shuffling(4), [(90, width)])
 
 
 def test_the_log_goes_with_success(monkeypatch: pytest.MonkeyPatch) -> None:
