@@ -63,6 +63,7 @@ def bench(
     With the name of an NPU as --device, nothing runs: its compiler estimates the cycles of each INT8 TFLite file.
     """
     _refuse_idle_options(context, device)
+    estimates: Sequence[FileEstimate] = ()
     with progress_bar(quiet or as_json) as progress:
         if device == HOST:
             from edgesr.api.benchmarking import bench as run_bench
@@ -74,17 +75,14 @@ def bench(
 
             estimates = estimate(path, device, size, against_unfolded, progress)
             plain = {"device": device, "estimate": True, "results": [one.to_json() for one in estimates]}
-            if plot is not None:
-                _write_plot(estimates, plot)
-    if out is not None:
-        with write_atomically(out) as temporary:
-            temporary.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
+            _refuse_plot(estimates, plot)
     if as_json:
         print_json(plain)
     elif not quiet and device == HOST:
         _print_bench(result)
     elif not quiet:
         _print_estimates(estimates)
+    _write_files(plain, out, estimates, plot)
 
 
 def _refuse_idle_options(context: click.Context, device: str) -> None:
@@ -97,13 +95,23 @@ def _refuse_idle_options(context: click.Context, device: str) -> None:
             raise click.UsageError(f"--{name.replace('_', '-')} has no use: --device {why}; leave out one of the two")
 
 
-def _write_plot(estimates: Sequence[FileEstimate], plot: Path) -> None:
-    from edgesr.export.npu.estimate_plot import draw_estimate
-
-    if len(estimates) > 1:
+def _refuse_plot(estimates: Sequence[FileEstimate], plot: Path | None) -> None:
+    if plot is not None and len(estimates) > 1:
         raise click.UsageError(f"--plot draws one file, PATH holds {len(estimates)} that fit; name one of them")
-    with write_atomically(plot) as temporary:
-        temporary.write_text(draw_estimate(estimates[0].estimate, estimates[0].file), encoding="utf-8")
+
+
+def _write_files(
+    plain: dict[str, object], out: Path | None, estimates: Sequence[FileEstimate], plot: Path | None
+) -> None:
+    """The files that were asked for; after all was printed, so that one that cannot be written loses nothing."""
+    if out is not None:
+        with write_atomically(out) as temporary:
+            temporary.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
+    if plot is not None:
+        from edgesr.export.npu.estimate_plot import draw_estimate
+
+        with write_atomically(plot) as temporary:
+            temporary.write_text(draw_estimate(estimates[0].estimate, estimates[0].file), encoding="utf-8")
 
 
 def _print_estimates(estimates: Sequence[FileEstimate]) -> None:

@@ -219,7 +219,7 @@ OTHER_USAGE: list[tuple[tuple[str, ...], str]] = [
     (("verify", "quality", "x", "--lr", "y", "--hr", "z", "--max-drop", "nan"), "'nan' is no number of decibels"),
     (("bench", "x", "--runs", "0"), "0 is not in the range x>=1; see edgesr bench --help"),
     (("bench", "x", "--threads", "100000"), "100000 is not in the range"),
-    (("bench", "x", "--device", "toaster"), "'toaster' is not"),
+    (("bench", "x", "--device", "toaster"), "no device is called 'toaster'; choose host"),
     (("exprot",), "No such command 'exprot'"),
 ]
 
