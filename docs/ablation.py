@@ -67,8 +67,7 @@ recipes = (
     Recipe("ranges, not split", learning=(RANGES,)),
     Recipe("+ ranges (balanced)", sign_split=True, learning=(RANGES,)),
     Recipe("+ distillation", sign_split=True, learning=(RANGES, DISTILLATION)),
-    Recipe("+ a quarter rounded", sign_split=True, learning=(RANGES, DISTILLATION, ROUNDING[0])),
-    Recipe("+ half rounded (best)", sign_split=True, learning=(RANGES, DISTILLATION, *ROUNDING)),
+    Recipe("+ rounded by steps (best)", sign_split=True, learning=(RANGES, DISTILLATION, *ROUNDING)),
 )
 reference = psnr_db(TorchRunner(model, torch.float32))
 first = next(i for i, recipe in enumerate(recipes) if recipe.name.startswith(options.rows))
@@ -80,5 +79,5 @@ with tempfile.TemporaryDirectory() as temporary:
         drops = [r - q for r, q in zip(reference, psnr_db(IntegerRunner(result.network)), strict=True)]
         macs = int(result.network.graph.macs_per_input_pixel())
         kept = f"{result.candidates[-1].score_db:.3f} dB" if result.candidates else ""
-        row = (f"{recipe.name:23}", f"{macs:,}", *(f"{drop:.3f}" for drop in drops), f"{seconds:.0f} s", kept)
+        row = (f"{recipe.name:25}", f"{macs:,}", *(f"{drop:.3f}" for drop in drops), f"{seconds:.0f} s", kept)
         print(*row, flush=True)
