@@ -235,4 +235,4 @@ def _is(node: onnx.NodeProto, kind: str, domains: Sequence[str]) -> bool:
 
 
 def _printable(name: str) -> str:
-    return "".join(x if x.isprintable() else "?" for x in name[:MAX_NAME])
+    return "".join(x if x.isprintable() else "?" for x in name[-MAX_NAME:])
