@@ -31,13 +31,17 @@ TIME_LIMIT_S = 120.0
 INSTALL = 'pip install "edgesr[ethos-u]"'
 OLDEST = (5, 2)
 NPU_OPERATOR = "ethos-u"
+FAILS_ALL = "the whole file fails, not itself alone"
 MAX_NARROWED = 16
 """Of how many operators of a kind the one that Vela fails over is looked for, a run of Vela for each."""
 WARNING = re.compile(r"operator: (?P<kind>\S+), ofm: '(?P<name>[^']*)'\s*\nReason: (?P<reason>.+(?:\n.+)*)")
 
+EDGES = "give the file integer images: --io int8, and convert on the host"
 REMEDIES = {
     "DEPTH_TO_SPACE": "end the graph before it and shuffle on the host: --npu ethos-u85 does (fold host-shuffle)",
     "DEPTHWISE_CONV_2D": "make it a dense CONV_2D: the fold densify-grouped-conv does",
+    "QUANTIZE": EDGES,
+    "DEQUANTIZE": EDGES,
     "RESIZE_BILINEAR": "resize by 2, 4 or 8, or by nearest neighbour",
 }
 FLOAT_REMEDY = "quantize the network: --target tflite-int8"
@@ -172,8 +176,12 @@ def _narrowed(
         content = set_aside(job.content, [(op.subgraph, op.index)])
         result, found = _run(replace(job, content=content, log=job.log.with_suffix(f".without-{op.index}.log")))
         if found is not None:
-            return {op.key: f"{cause}, unless it is kept from the NPU"}, result.log, found
-    return dict.fromkeys((op.key for op in alike), f"{cause}, unless {kind} is kept from the NPU"), log, compiled
+            return {op.key: f"{FAILS_ALL}: {cause}, unless it is kept from the NPU"}, result.log, found
+    return (
+        dict.fromkeys((op.key for op in alike), f"{FAILS_ALL}: {cause}, unless {kind} is kept from the NPU"),
+        log,
+        compiled,
+    )
 
 
 def _run(job: _Job, ignored: Sequence[str] = ()) -> tuple[ChildResult, _Compiled | None]:
@@ -230,7 +238,8 @@ def _place(
     if not on_cpu:
         return OperatorPlacement(op.name, op.kind, Place.NPU)
     reason = aborts.get(op.key) or reasons.get(op.name) or "Vela left it to the CPU without a reason"
-    remedy = FLOAT_REMEDY if "DataType Float" in reason else REMEDIES.get(op.kind, OTHER_REMEDY)
+    usual = REMEDIES.get(op.kind, OTHER_REMEDY)
+    remedy = FLOAT_REMEDY if "DataType Float" in reason and usual is not EDGES else usual
     return OperatorPlacement(op.name, op.kind, Place.CPU, reason, remedy)
 
 

@@ -10,6 +10,7 @@ from edgesr.export.npu.remedies import Cause
 from edgesr.export.npu.rule_facts import Setting
 from edgesr.export.npu.table_verdict import Verdict, judge, place_by_table
 from edgesr.export.npu.tables import Acceptance, NpuTable, Supported, load_tables
+from edgesr.target import Format
 
 ProbeOf = Callable[[str, str, DType], FileOperator]
 NetworkOf = Callable[..., OperatorList]
@@ -80,6 +81,16 @@ def test_reasons_say_what_was_found(probe_of: ProbeOf) -> None:
     assert found.cause is Cause.DTYPE and found.reason.startswith("int8 activations were refused in every probe")
     found = verdict("qualcomm-htp", probe_of("CAST", "f_to_u8", DType.FLOAT16))
     assert found.cause is Cause.PROBE and "the probe 'f_to_u8' in float16" in found.reason
+
+
+def test_rank_6_is_refused_in_tflite_and_in_onnx_open_where_it_may_be_joined_away(probe_of: ProbeOf) -> None:
+    table, reshape = TABLES["qualcomm-htp"], probe_of("RESHAPE", "rank6", DType.INT8)
+    onnx, tflite = (Setting(None, 4, Supported.YES, format_) for format_ in (Format.ONNX, Format.TFLITE))
+    assert judge(reshape, table, tflite).place is Place.CPU
+    found = judge(reshape, table, onnx)
+    assert (found.place, found.cause) == (Place.UNKNOWN, Cause.RANK) and "joins some RESHAPE" in found.reason
+    relu = replace(probe_of("RELU", "plain", DType.INT8), inputs=reshape.inputs, outputs=reshape.outputs)
+    assert judge(relu, table, onnx).place is Place.CPU
 
 
 def test_resizes_are_judged_by_their_factor(probe_of: ProbeOf) -> None:
