@@ -51,9 +51,8 @@ def audit(artifact: str, npus: tuple[str, ...], fail_on: str | None, as_json: bo
 def _gate_message(report: AuditReport) -> str:
     (subject, npu, count), others = report.on_cpu[0], len(report.on_cpu) - 1
     more = f", and so do {others} more networks or NPUs" if others else ""
-    return (
-        f"{subject}: {count} operators fail --fail-on cpu on {npu}{more}; apply the remedies that edgesr audit prints"
-    )
+    what = "1 operator fails" if count == 1 else f"{count} operators fail"
+    return f"{subject}: {what} --fail-on cpu on {npu}{more}; apply the remedies that edgesr audit prints"
 
 
 def _print_subject(subject: Subject) -> None:

@@ -1,6 +1,7 @@
 """`edgesr audit` with the compilers that are installed."""
 
 import importlib.util
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,11 @@ pytestmark = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def _logs_go_with_the_test(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
 @pytest.fixture
 def foreign(foreign_int8_tflite: bytes, tmp_path: Path) -> Path:
     path = tmp_path / "foreign.tflite"
@@ -27,7 +33,7 @@ def test_compiled_and_table_stand_beside_each_other_and_the_gate_counts_the_comp
     outcome = run("audit", foreign, "--npu", "ethos-u65", "--fail-on", "cpu")
     assert outcome.code == 3
     assert outcome.err == (
-        f"edgesr: {foreign}: 1 operators fail --fail-on cpu on ethos-u65; apply the remedies that edgesr audit prints\n"
+        f"edgesr: {foreign}: 1 operator fails --fail-on cpu on ethos-u65; apply the remedies that edgesr audit prints\n"
     )
     rows = [line.split() for line in outcome.out.splitlines() if line.startswith("ethos-u65 ")]
     assert [row[1:6] for row in rows] == [["compiled", "6", "1", "0", "2"], ["table", "6", "1", "0", "2"]]
@@ -37,8 +43,12 @@ def test_compiled_and_table_stand_beside_each_other_and_the_gate_counts_the_comp
     assert "RESIZE_BILINEAR" in log.read_text()
 
 
-def test_a_clean_file_leaves_no_log_and_passes_the_gate(run: Run, exported_once: Any, tmp_path: Path) -> None:
-    path = exported_once.manifest.folder / "spanv2_x2-int8.tflite"
-    output = run("audit", path, "--npu", "ethos-u85-256", "--fail-on", "cpu")
-    assert output.code == 3 and "DEPTH_TO_SPACE (pixel_shuffle)" in output.out
-    assert run("audit", path, "--npu", "google-tensor", "--fail-on", "cpu").done()
+def test_what_was_exported_for_an_npu_passes_the_gate_and_leaves_no_log(
+    run: Run, small_checkpoint: Path, photos: Path, tmp_path: Path
+) -> None:
+    arguments = ("--weights", small_checkpoint, "--calib", photos, "--size", "16x24", "-o", tmp_path / "out", "-q")
+    assert run("export", "--target", "ethos-u85-256", *arguments).code == 0
+    output = run("audit", tmp_path / "out", "--fail-on", "cpu").done()
+    assert "compiled for ethos-u85-256 from reference/" in output and "log" not in output
+    rows = [line.split() for line in output.splitlines() if line.startswith("ethos-u85-256 ")]
+    assert [row[1] for row in rows] == ["compiled", "table"] and all("100" in row for row in rows)

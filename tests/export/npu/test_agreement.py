@@ -5,6 +5,7 @@ resizes and a shuffle of rank 6. An operator that a table or a compiler knows no
 """
 
 import importlib.util
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from edgesr.api.peer_output import without_noise
 from edgesr.errors import MissingBackendError
 from edgesr.export.capture import capture
 from edgesr.export.folds.host_shuffle import without_shuffle
+from edgesr.export.npu.litert_aot import SDK_VARIABLE
 from edgesr.export.npu.placement import Place
 from edgesr.export.npu.unfolded import emit_unfolded
 from edgesr.export.onnx import emit_onnx
@@ -51,6 +53,11 @@ ELITE = "snapdragon-8-elite"
 SIZE = (64, 64)
 
 
+@pytest.fixture(autouse=True)
+def _logs_go_with_the_test(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
 def agreeing(path: Path, npu: str) -> NpuAudit:
     """The audit of a file, in which no operator is on the NPU by one source and on the CPU by the other."""
     (found,) = audit(path, [npu]).subjects[0].audits
@@ -58,7 +65,7 @@ def agreeing(path: Path, npu: str) -> NpuAudit:
     pairs = list(zip(found.table.operators, found.compiled.operators, strict=True))
     assert all(told.name.endswith(fact.name) and told.kind == fact.kind for fact, told in pairs)
     against = [
-        f"{fact.kind} '{fact.name}': {fact.place.value} by table {fact.reason}, {told.place.value} compiled {told.reason}"
+        f"{fact.kind} '{fact.name}': {fact.place} by table ({fact.reason}), {told.place} compiled ({told.reason})"
         for fact, told in pairs
         if Place.UNKNOWN not in (fact.place, told.place) and fact.place is not told.place
     ]
@@ -113,6 +120,25 @@ def test_our_onnx_files_on_the_htp(
     found = agreeing(path, ELITE)
     assert found.table.is_whole and found.decisive.is_whole and found.table.partitions == places(found)[2] == 1
     assert "SM8750" in found.decisive.source
+
+
+def test_tflite_files_on_the_htp(
+    real_sdk: Path, integers: dict[Precision, QuantizedGraph], foreign_int8_tflite: bytes, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """LiteRT's compiler joins no shuffle of rank 6, as ONNX Runtime does."""
+    monkeypatch.setenv(SDK_VARIABLE, str(real_sdk))
+    path, network = tmp_path / "net.tflite", integers[Precision.INT8]
+    for content in (
+        emit_tflite(network, Precision.INT8, IODtype.INT8, [SIZE], {}),
+        emit_unfolded(network, SIZE),
+    ):
+        path.write_bytes(content)
+        found = agreeing(path, ELITE)
+        assert found.table.is_whole and found.decisive.is_whole
+    path.write_bytes(foreign_int8_tflite)
+    found = agreeing(path, ELITE)
+    assert places(found) == (4, 3, 1) and found.table.count(Place.CPU) == 3
 
 
 @needs_qnn
