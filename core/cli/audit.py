@@ -100,11 +100,17 @@ class _Group:
 
 
 def _groups(audits: Sequence[NpuAudit], place: object, evidence: object) -> list[_Group]:
-    """Operators at a place by reason and remedy; NPUs with the same operators for the same reason stand together."""
+    """Operators at a place by reason and remedy; NPUs with the same operators for the same reason stand together.
+
+    What a table does not know is left out where a compiler has answered.
+    """
+    from edgesr.export.npu.placement import Evidence, Place
+
     found: dict[tuple[OperatorPlacement, ...], tuple[list[str], bool]] = {}
     for audit in audits:
         for placement in audit.placements:
-            if placement.evidence is evidence:
+            answered = audit.compiled is not None and place is Place.UNKNOWN and evidence is Evidence.TABLE
+            if placement.evidence is evidence and not answered:
                 for operators in _alike(placement, place):
                     npus, _ = found.setdefault(operators, ([], len(operators) == len(placement.operators)))
                     npus.append(audit.npu)

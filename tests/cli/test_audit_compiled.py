@@ -52,3 +52,16 @@ def test_what_was_exported_for_an_npu_passes_the_gate_and_leaves_no_log(
     assert "compiled for ethos-u85-256 from reference/" in output and "log" not in output
     rows = [line.split() for line in output.splitlines() if line.startswith("ethos-u85-256 ")]
     assert [row[1] for row in rows] == ["compiled", "table"] and all("100" in row for row in rows)
+
+
+def test_what_a_table_does_not_know_is_not_listed_once_a_compiler_has_answered(
+    run: Run, foreign: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgesr.export.npu import table_verdict
+
+    monkeypatch.setattr(table_verdict, "holds", lambda rule, op, setting: None)  # nobody can tell anything
+    output = run("audit", foreign, "--npu", "ethos-u65").done()
+    (row,) = [line.split() for line in output.splitlines() if " table " in line]
+    assert int(row[4]) > 0 and "Unknown" not in output
+    monkeypatch.setattr("edgesr.api.auditing.NPU_COMPILERS", ())
+    assert "Unknown (table):" in run("audit", foreign, "--npu", "ethos-u65").done()
