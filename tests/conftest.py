@@ -338,17 +338,29 @@ def lr_and_hr(photos: Path, tmp_path: Path) -> tuple[Path, Path]:
 @pytest.fixture(scope="session")
 def foreign_tflite() -> bytes:
     """A float network that edgesr did not make: SiLU, LEAKY_RELU, RESIZE_BILINEAR x3, and a shuffle of rank 6."""
+    return foreign_network("float32")
+
+
+@pytest.fixture(scope="session")
+def foreign_int8_tflite() -> bytes:
+    """The same in 8-bit integers."""
+    return foreign_network("int8")
+
+
+def foreign_network(dtype: str) -> bytes:
     import numpy as np
     from ai_edge_litert import schema_py_generated as schema
 
-    from edgesr.export.tflite_builder import ModelBuilder
+    from edgesr.export.tflite_builder import ModelBuilder, Quantization
 
     code, options = schema.BuiltinOperator, schema.BuiltinOptions
     model = ModelBuilder("foreign")
     graph = model.subgraph("main")
+    version = 2 if dtype == "int8" else 1
 
     def tensor(name: str, *shape: int) -> int:
-        return graph.tensor(name, shape, "float32")
+        grid = Quantization((1 / 256,), (-128,)) if name == "logistic" else Quantization((1 / 64,), (0,))
+        return graph.tensor(name, shape, dtype, grid if dtype == "int8" else None)
 
     image, logistic, silu = (tensor(name, 1, 8, 8, 12) for name in ("image", "logistic", "silu"))
     leaky, resized = tensor("leaky", 1, 8, 8, 12), tensor("resized", 1, 24, 24, 12)
@@ -358,12 +370,14 @@ def foreign_tflite() -> bytes:
     axes = graph.constant("axes", np.array([0, 1, 4, 2, 5, 3], np.int32))
     slope, half = schema.LeakyReluOptionsT(), schema.ResizeBilinearOptionsT()
     slope.alpha, half.halfPixelCenters = 0.1, True
-    graph.operator(code.LOGISTIC, 1, [image], [logistic])
-    graph.operator(code.MUL, 1, [image, logistic], [silu], schema.MulOptionsT(), options.MulOptions)
-    graph.operator(code.LEAKY_RELU, 1, [silu], [leaky], slope, options.LeakyReluOptions)
+    graph.operator(code.LOGISTIC, version, [image], [logistic])
+    graph.operator(code.MUL, version, [image, logistic], [silu], schema.MulOptionsT(), options.MulOptions)
+    graph.operator(code.LEAKY_RELU, version, [silu], [leaky], slope, options.LeakyReluOptions)
     graph.operator(code.RESIZE_BILINEAR, 3, [leaky, size], [resized], half, options.ResizeBilinearOptions)
     graph.operator(code.RESHAPE, 1, [resized], [split], schema.ReshapeOptionsT(), options.ReshapeOptions)
-    graph.operator(code.TRANSPOSE, 1, [split, axes], [turned], schema.TransposeOptionsT(), options.TransposeOptions)
+    graph.operator(
+        code.TRANSPOSE, version, [split, axes], [turned], schema.TransposeOptionsT(), options.TransposeOptions
+    )
     graph.operator(code.RESHAPE, 1, [turned], [output], schema.ReshapeOptionsT(), options.ReshapeOptions)
     graph.finish([image], [output])
     return model.serialize()

@@ -3,7 +3,7 @@
 A file is audited as it is, whoever wrote it. A model is audited without writing files, as 8-bit TFLite would hold it:
 after edgesr's folds, and, beside that, as captured. NPUs without DEPTH_TO_SPACE get the folded network with its last
 shuffle on the host. What a table and a compiler say stands in placements of their own; where both exist, the compiler
-decides.
+decides. What a compiler printed is kept where an operator is not on the NPU.
 """
 
 from __future__ import annotations
@@ -11,23 +11,20 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgesr.artifact import locate
-from edgesr.errors import ArtifactError, EdgeSRError
+from edgesr.api.audited_files import READERS, AuditedFile, find_files
+from edgesr.errors import EdgeSRError
+from edgesr.export.npu.by_operator import by_operator
 from edgesr.export.npu.compilers import NPU_COMPILERS, NpuCompiler, find_compiler
 from edgesr.export.npu.file_operator import OperatorList
 from edgesr.export.npu.placement import Place, Placement
-from edgesr.export.npu.read_onnx import read_onnx
-from edgesr.export.npu.read_tflite import FILE_IDENTIFIER, read_tflite
 from edgesr.export.npu.socs import NamedNpu, every_npu, find_npu
 from edgesr.export.npu.table_verdict import place_by_table
 from edgesr.export.npu.tables import Supported
 from edgesr.progress import Progress, silent
 from edgesr.target import Format
-
-READERS = {f".{Format.TFLITE.value}": read_tflite, f".{Format.ONNX.value}": read_onnx}
 
 
 @dataclass(frozen=True)
@@ -95,20 +92,20 @@ def audit(
 ) -> AuditReport:
     """Audit a .tflite or .onnx file, an export folder, a bundled model by name, or a checkpoint.
 
-    `npus` are families, their members or SoCs (none: every family that has a table); `compilers` None are all there
-    are. Raises `ArtifactError` for a
-    corrupt or foreign file, `CheckpointError` for a model that is unknown, `EdgeSRError` for an NPU that is.
+    `npus` are families, their members or SoCs; none is every family that has a table, or for a compiled file the NPU
+    that it was compiled for. `compilers` None are all there are. Raises `ArtifactError` for a corrupt or foreign file,
+    `CheckpointError` for a model that is unknown, `EdgeSRError` for an NPU that is.
     """
     named = tuple({npu.name: npu for npu in map(find_npu, npus)}.values())
     folder = Path(tempfile.mkdtemp(prefix="edgesr-audit-"))
     try:
         session = _Session(named, folder, progress, NPU_COMPILERS if compilers is None else compilers)
-        files = _files(path_or_model)
+        files = find_files(path_or_model)
         if files is None:
             return AuditReport(session.model(str(path_or_model)))
-        lists = [READERS[path.suffix.lower()](path) for path in files]
+        lists = [READERS[file.path.suffix.lower()](file.path) for file in files]
         session.refuse_unread([operators.format for operators in lists])
-        return AuditReport(tuple(session.subject(operators, str(operators.path)) for operators in lists))
+        return AuditReport(tuple(session.subject(*pair) for pair in zip(lists, files, strict=True)))
     finally:
         with suppress(OSError):
             folder.rmdir()  # logs that compilers left keep it
@@ -129,17 +126,21 @@ class _Session:
                 read = " or ".join(f".{format_.value}" for format_ in npu.table.formats)
                 raise EdgeSRError(f"{npu.name} takes {read} files alone; export such a file and audit that")
 
-    def subject(self, operators: OperatorList, name: str) -> Subject:
-        """A file on every NPU that reads its format."""
-        every = self.named or every_npu()
+    def subject(self, operators: OperatorList, file: AuditedFile) -> Subject:
+        """A file on every NPU that reads its format, or on the one that it is compiled for."""
+        every = self.named or ((find_npu(file.npu),) if file.npu else every_npu())
         chosen = [npu for npu in every if operators.format in npu.table.formats]
         left = [npu.name for npu in every if operators.format not in npu.table.formats]
-        notes = (*operators.notes, *((f"not audited, as they take no such file: {', '.join(left)}",) if left else ()))
+        notes = (
+            *file.notes,
+            *operators.notes,
+            *((f"not audited, as they take no such file: {', '.join(left)}",) if left else ()),
+        )
         audits = []
         for index, npu in enumerate(chosen):
-            self.progress(f"auditing {Path(name).name}", index, len(chosen))
+            self.progress(f"auditing {file.path.name}", index, len(chosen))
             audits.append(self._audit(operators, npu))
-        return Subject(name, tuple(audits), notes)
+        return Subject(file.name, tuple(audits), notes)
 
     def model(self, name: str) -> tuple[Subject, ...]:
         """A model after the folds, and as captured."""
@@ -173,14 +174,12 @@ class _Session:
         compiler = find_compiler(npu.table.npu, operators.format, self.compilers) if operators.format else None
         if compiler is not None and operators.path is not None:
             target = npu.soc or compiler.npus[npu.table.npu]
-            why_not = compiler.available()
-            if target not in compiler.members:
-                notes.append(f"not compiled: {compiler.name} does not compile for {target}")
-            elif why_not:
+            why_not = _why_not_compiled(operators, compiler, target)
+            if why_not:
                 notes.append(f"not compiled: {why_not}")
             else:
                 try:
-                    compiled = compiler.place(operators.path, target, self.logs)
+                    compiled = _without_log(by_operator(compiler.place(operators.path, target, self.logs), operators))
                 except EdgeSRError as error:
                     failure = f"{compiler.name} failed: {error}"
         gate = npu.table.origin["gate"]
@@ -192,26 +191,23 @@ def _has_no_shuffle(npu: NamedNpu) -> bool:
     return row is not None and row.supported is Supported.NO
 
 
-def _files(path_or_model: str | Path) -> tuple[Path, ...] | None:
-    """The files meant, None for a model: a bundled one by its name, or a checkpoint."""
-    path = Path(path_or_model)
-    if path.is_dir():
-        manifest, artifacts = locate(path)
-        return tuple(manifest.runnable(artifact) for artifact in artifacts)
-    if path.suffix.lower() in READERS:
-        return (path,)
-    if not path.exists():
-        if isinstance(path_or_model, Path) or path.suffix or len(path.parts) > 1:
-            raise ArtifactError(f"{path} does not exist; give a .tflite or .onnx file, a checkpoint or a bundled model")
-        return None
-    try:
-        with path.open("rb") as file:
-            head = file.read(8)
-    except OSError as error:
-        raise ArtifactError(f"cannot read {path}: {error.strerror or error}; check its permissions") from error
-    if head[4:8] == FILE_IDENTIFIER:
-        raise ArtifactError(f"{path} holds a TFLite file; rename it to {path.stem}.tflite")
-    return None
+def _why_not_compiled(operators: OperatorList, compiler: NpuCompiler, target: str) -> str | None:
+    """Why a file is not given to a compiler, None where it is."""
+    if target not in compiler.members:
+        return f"{compiler.name} does not compile for {target}"
+    if operators.format is Format.TFLITE and any(op.compiled_for for op in operators.operators):
+        return "it is compiled already; audit the file that it was made from"
+    if compiler.wants_fixed_size and any(tensor.is_free for tensor in operators.inputs):
+        return f"{compiler.name} compiles fixed sizes alone, this file's is free; fix it by edgesr export --size HxW"
+    return compiler.available()
+
+
+def _without_log(placement: Placement) -> Placement:
+    """A placement without its log where there is nothing to look up in it."""
+    if placement.log is None or not placement.is_whole:
+        return placement
+    placement.log.unlink(missing_ok=True)
+    return replace(placement, log=None)
 
 
 def _subject_json(subject: Subject) -> dict[str, object]:

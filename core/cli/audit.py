@@ -51,9 +51,8 @@ def audit(artifact: str, npus: tuple[str, ...], fail_on: str | None, as_json: bo
 def _gate_message(report: AuditReport) -> str:
     (subject, npu, count), others = report.on_cpu[0], len(report.on_cpu) - 1
     more = f", and so do {others} more networks or NPUs" if others else ""
-    return (
-        f"{subject}: {count} operators fail --fail-on cpu on {npu}{more}; apply the remedies that edgesr audit prints"
-    )
+    what = "1 operator fails" if count == 1 else f"{count} operators fail"
+    return f"{subject}: {what} --fail-on cpu on {npu}{more}; apply the remedies that edgesr audit prints"
 
 
 def _print_subject(subject: Subject) -> None:
@@ -69,7 +68,7 @@ def _print_subject(subject: Subject) -> None:
             counts = [str(placement.count(place)) for place in (Place.NPU, Place.CPU, Place.UNKNOWN)]
             whole = "100 %" if placement.is_whole else ""
             pieces = "?" if placement.partitions is None else str(placement.partitions)
-            rows.append((audit.npu, placement.evidence.value, *counts, pieces, whole, placement.source))
+            rows.append((audit.npu, placement.evidence.value, *counts, pieces, whole, _witness(placement)))
     header = ("npu", "evidence", "on NPU", "CPU", "unknown", "partitions", "whole", "who says so")
     print_table(header, rows, right=(2, 3, 4, 5))
     for place, title in ((Place.CPU, "On the CPU"), (Place.UNKNOWN, "Unknown")):
@@ -82,24 +81,40 @@ def _print_subject(subject: Subject) -> None:
     _print_remarks(subject.audits)
 
 
+def _witness(placement: Placement) -> str:
+    """Who says so, and for which NPU a compiler was asked: a family is compiled for one of its members."""
+    from edgesr.export.npu.placement import Evidence
+
+    if placement.evidence is Evidence.TABLE or " for " in placement.source:
+        return placement.source
+    return f"{placement.source} for {placement.npu}"
+
+
 @dataclass(frozen=True)
 class _Group:
-    """Operators with one reason and remedy, and the NPUs that it holds for."""
+    """Operators with one reason and remedy, and the NPUs that it holds for; `is_all` where there are no others."""
 
     npus: tuple[str, ...]
     operators: tuple[OperatorPlacement, ...]
+    is_all: bool
 
 
 def _groups(audits: Sequence[NpuAudit], place: object, evidence: object) -> list[_Group]:
-    """Operators at a place by reason and remedy; NPUs with the same operators for the same reason stand together."""
-    found: dict[tuple[object, ...], tuple[list[str], tuple[OperatorPlacement, ...]]] = {}
+    """Operators at a place by reason and remedy; NPUs with the same operators for the same reason stand together.
+
+    What a table does not know is left out where a compiler has answered.
+    """
+    from edgesr.export.npu.placement import Evidence, Place
+
+    found: dict[tuple[OperatorPlacement, ...], tuple[list[str], bool]] = {}
     for audit in audits:
         for placement in audit.placements:
-            if placement.evidence is evidence:
+            answered = audit.compiled is not None and place is Place.UNKNOWN and evidence is Evidence.TABLE
+            if placement.evidence is evidence and not answered:
                 for operators in _alike(placement, place):
-                    npus, _ = found.setdefault(operators, ([], operators))
+                    npus, _ = found.setdefault(operators, ([], len(operators) == len(placement.operators)))
                     npus.append(audit.npu)
-    return [_Group(tuple(npus), operators) for npus, operators in found.values()]
+    return [_Group(tuple(npus), operators, is_all) for operators, (npus, is_all) in found.items()]
 
 
 def _alike(placement: Placement, place: object) -> list[tuple[OperatorPlacement, ...]]:
@@ -115,14 +130,16 @@ def _print_group(group: _Group) -> None:
     counted = ", ".join(kind if count == 1 else f"{kind} x{count}" for kind, count in kinds.most_common())
     names = ", ".join(_short(op.name) for op in group.operators[:SHOWN_NAMES])
     more = ", ..." if len(group.operators) > SHOWN_NAMES else ""
-    click.echo(f"  {', '.join(group.npus)}: {counted} ({names}{more})")
+    listed = f"all {len(group.operators)} operators" if group.is_all else f"{counted} ({names}{more})"
+    click.echo(f"  {', '.join(group.npus)}: {listed}")
     click.echo(f"    {group.operators[0].reason}")
     if group.operators[0].remedy:
         click.echo(f"    remedy: {group.operators[0].remedy}")
 
 
 def _short(name: str) -> str:
-    """The end of a long name, which says more than its beginning."""
+    """The end of a long name, which says more than its beginning; safe to print."""
+    name = "".join(x if x.isprintable() else "?" for x in name)
     return name if len(name) <= NAME_LENGTH else f"...{name[-NAME_LENGTH:]}"
 
 
@@ -131,7 +148,8 @@ def _print_remarks(audits: Sequence[NpuAudit]) -> None:
     found: dict[str, list[str]] = {}
     for audit in audits:
         failed = [audit.failure] if audit.failure else []
-        for text in (*failed, *(f"warning: {x}" for x in audit.warnings), *audit.notes):
+        logs = [f"the compiler's log is {placement.log}" for placement in audit.placements if placement.log]
+        for text in (*failed, *(f"warning: {x}" for x in audit.warnings), *audit.notes, *logs):
             found.setdefault(text, []).append(audit.npu)
     if found:
         click.echo()

@@ -25,7 +25,8 @@ class NpuCompiler:
     `npus` maps each table's name to the SoC or member that is compiled for where only the family was asked for.
     `available` says why the compiler cannot run here, with the line that installs it; None where it can. `place` takes
     a file, an NPU's name as `npus` has it or as the user gave it, and a folder for logs; it raises `EdgeSRError` where
-    the compiler fails. `members` are the NPUs that it compiles for.
+    the compiler fails. `members` are the NPUs that it compiles for, `wants_fixed_size` where it takes no file of a free
+    size.
     """
 
     name: str
@@ -34,6 +35,7 @@ class NpuCompiler:
     formats: tuple[Format, ...]
     available: Callable[[], str | None]
     place: Callable[[Path, str, Path], Placement]
+    wants_fixed_size: bool = False
 
 
 def _why_no_vela() -> str | None:
@@ -70,7 +72,7 @@ NPU_COMPILERS: tuple[NpuCompiler, ...] = (
         "Vela", {npu.family: npu.name for npu in ETHOS_U}, frozenset(npu.name for npu in ETHOS_U), (Format.TFLITE,),
         _why_no_vela, _vela,
     ),
-    NpuCompiler("QNN", {"qualcomm-htp": "SM8750"}, _SOCS, (Format.ONNX,), _why_no_qnn, _qnn),
+    NpuCompiler("QNN", {"qualcomm-htp": "SM8750"}, _SOCS, (Format.ONNX,), _why_no_qnn, _qnn, wants_fixed_size=True),
     NpuCompiler(
         "LiteRT's compiler", {"qualcomm-htp": "SM8750"}, frozenset(AOT_SOCS), (Format.TFLITE,), _why_no_aot,
         place_with_litert_aot,

@@ -2,7 +2,8 @@
 
 Vela replaces what the NPU takes by custom operators `ethos-u` and leaves the rest to the CPU, with a warning that says
 why. So the compiled file itself says where each operator runs. Where Vela aborts, it is asked again with one kind of
-operator after the other kept from the NPU: the kind that makes it work is the culprit.
+operator after the other kept from the NPU, then with one operator of that kind after the other set aside: the one that
+makes it work is the culprit.
 
 Vela knows no DEPTH_TO_SPACE: networks get the fold `host-shuffle`. Its estimate leaves out what runs on the CPU.
 """
@@ -22,6 +23,7 @@ from edgesr.ethos_u import EthosU
 from edgesr.export.npu.child_process import ChildResult, log_name, run_child
 from edgesr.export.npu.placement import Evidence, OperatorPlacement, Place, Placement
 from edgesr.export.npu.tflite_listing import ListedOperator, count_subgraphs, list_operators
+from edgesr.export.npu.tflite_set_aside import set_aside
 from edgesr.export.npu.vela_report import NpuEstimate, read_report
 
 ARENA_BYTES = 2 * 1024 * 1024
@@ -29,11 +31,17 @@ TIME_LIMIT_S = 120.0
 INSTALL = 'pip install "edgesr[ethos-u]"'
 OLDEST = (5, 2)
 NPU_OPERATOR = "ethos-u"
+FAILS_ALL = "the whole file fails, not itself alone"
+MAX_NARROWED = 16
+"""Of how many operators of a kind the one that Vela fails over is looked for, a run of Vela for each."""
 WARNING = re.compile(r"operator: (?P<kind>\S+), ofm: '(?P<name>[^']*)'\s*\nReason: (?P<reason>.+(?:\n.+)*)")
 
+EDGES = "give the file integer images: --io int8, and convert on the host"
 REMEDIES = {
     "DEPTH_TO_SPACE": "end the graph before it and shuffle on the host: --npu ethos-u85 does (fold host-shuffle)",
     "DEPTHWISE_CONV_2D": "make it a dense CONV_2D: the fold densify-grouped-conv does",
+    "QUANTIZE": EDGES,
+    "DEQUANTIZE": EDGES,
     "RESIZE_BILINEAR": "resize by 2, 4 or 8, or by nearest neighbour",
 }
 FLOAT_REMEDY = "quantize the network: --target tflite-int8"
@@ -127,8 +135,8 @@ def place_on_ethos_u(
 ) -> Placement:
     """Where the operators of any .tflite file run on an accelerator, as Vela says just now.
 
-    Where Vela aborts over one kind of operator, those are on the CPU with that as their reason. Raises as
-    `compile_ethos_u` does, but for sizes of SRAM.
+    Where Vela aborts over one operator, or over several of a kind, those are on the CPU with that as their reason: Vela
+    alone makes nothing of such a file. Raises as `compile_ethos_u` does, but for sizes of SRAM.
     """
     tool = f"Vela {vela_version()}"
     try:
@@ -142,8 +150,8 @@ def place_on_ethos_u(
     for kind in _kinds(job):
         without, compiled = _run(job, ignored=(kind,))
         if compiled is not None:
-            why = f"{result.cause}, unless {kind} is kept from the NPU"
-            return replace(_placement(job, compiled, tool, {kind: why}), log=without.log)
+            aborts, log, compiled = _narrowed(job, kind, result.cause, without.log, compiled)
+            return replace(_placement(job, compiled, tool, aborts), log=log)
     raise ExportError(f"{result.cause}; {_culprit(job)}; its output is in {result.log}")
 
 
@@ -157,6 +165,23 @@ def _job(
         raise ExportError(f"an arena of {arena_bytes} bytes holds nothing; give some, like {ARENA_BYTES}")
     log = log_folder / log_name(source, accelerator.name, "vela")
     return _Job(content, operators, accelerator, arena_bytes, log, time_limit_s, source)
+
+
+def _narrowed(
+    job: _Job, kind: str, cause: str, log: Path, compiled: _Compiled
+) -> tuple[dict[tuple[int, str], str], Path, _Compiled]:
+    """Which operators of a kind Vela fails over, and why they are kept from it: the first that suffices, else all."""
+    alike = [op for op in job.operators if op.kind == kind]
+    for op in alike if 1 < len(alike) <= MAX_NARROWED else ():
+        content = set_aside(job.content, [(op.subgraph, op.index)])
+        result, found = _run(replace(job, content=content, log=job.log.with_suffix(f".without-{op.index}.log")))
+        if found is not None:
+            return {op.key: f"{FAILS_ALL}: {cause}, unless it is kept from the NPU"}, result.log, found
+    return (
+        dict.fromkeys((op.key for op in alike), f"{FAILS_ALL}: {cause}, unless {kind} is kept from the NPU"),
+        log,
+        compiled,
+    )
 
 
 def _run(job: _Job, ignored: Sequence[str] = ()) -> tuple[ChildResult, _Compiled | None]:
@@ -190,7 +215,9 @@ def _collect(folder: Path, accelerator: EthosU, result: ChildResult) -> _Compile
     return _Compiled(content, summary, layers, result.output)
 
 
-def _placement(job: _Job, compiled: _Compiled, tool: str, aborts: dict[str, str] | None = None) -> Placement:
+def _placement(
+    job: _Job, compiled: _Compiled, tool: str, aborts: dict[tuple[int, str], str] | None = None
+) -> Placement:
     try:
         left = list_operators(compiled.content, f"{tool}'s file")
     except ArtifactError as error:
@@ -205,11 +232,14 @@ def _placement(job: _Job, compiled: _Compiled, tool: str, aborts: dict[str, str]
     return Placement(job.accelerator.name, Evidence.COMPILED, tool, operators, partitions, job.log)
 
 
-def _place(op: ListedOperator, on_cpu: bool, reasons: dict[str, str], aborts: dict[str, str]) -> OperatorPlacement:
+def _place(
+    op: ListedOperator, on_cpu: bool, reasons: dict[str, str], aborts: dict[tuple[int, str], str]
+) -> OperatorPlacement:
     if not on_cpu:
         return OperatorPlacement(op.name, op.kind, Place.NPU)
-    reason = aborts.get(op.kind) or reasons.get(op.name) or "Vela left it to the CPU without a reason"
-    remedy = FLOAT_REMEDY if "DataType Float" in reason else REMEDIES.get(op.kind, OTHER_REMEDY)
+    reason = aborts.get(op.key) or reasons.get(op.name) or "Vela left it to the CPU without a reason"
+    usual = REMEDIES.get(op.kind, OTHER_REMEDY)
+    remedy = FLOAT_REMEDY if "DataType Float" in reason and usual is not EDGES else usual
     return OperatorPlacement(op.name, op.kind, Place.CPU, reason, remedy)
 
 

@@ -112,6 +112,8 @@ class FileOperator:
     """One operator: `kind` as the file calls it, `table_kind` the TFLite name that the tables know, '' for none.
 
     `dtype` is the type of its activations. `compiled_for` names the compiler whose output a custom operator holds.
+    `nodes` are the first outputs of the file's nodes that make it up, empty where an operator is a node; `feeds` are
+    those of the DequantizeLinear before it, which it may share.
     """
 
     name: str
@@ -123,6 +125,8 @@ class FileOperator:
     attributes: Attributes = field(default_factory=Attributes)
     is_custom: bool = False
     compiled_for: str = ""
+    nodes: tuple[str, ...] = ()
+    feeds: tuple[str, ...] = ()
 
     @property
     def activations(self) -> tuple[FileTensor, ...]:

@@ -163,6 +163,11 @@ class _Reader:
         makers = [self.producers.get(name) for name in found]
         return bool(makers) and all(x is not None and _is(x, "DequantizeLinear", QDQ_DOMAINS) for x in makers)
 
+    def _feeds(self, node: onnx.NodeProto) -> tuple[str, ...]:
+        """What each DequantizeLinear makes that a node reads."""
+        makers = (self.producers.get(name) for name in dict.fromkeys(node.input))
+        return tuple(x.output[0] for x in makers if x is not None and _is(x, "DequantizeLinear", QDQ_DOMAINS))
+
     def _integers(self, name: str) -> str:
         """The integers behind a value that a DequantizeLinear makes, the value itself where none does."""
         maker = self.producers.get(name)
@@ -182,6 +187,7 @@ class _Reader:
             outputs[0].name, _printable(node.op_type), kind,
             activation_dtype(kind, tuple(x for x in inputs if not x.is_constant), outputs), inputs, outputs, attributes,
             is_custom=not standard, compiled_for=COMPILED.get(node.op_type, ""),
+            nodes=tuple(part.output[0] for part in unit.parts), feeds=self._feeds(node),
         )  # fmt: skip
 
     def _table_kind(self, node: Node) -> str:
@@ -235,4 +241,4 @@ def _is(node: onnx.NodeProto, kind: str, domains: Sequence[str]) -> bool:
 
 
 def _printable(name: str) -> str:
-    return "".join(x if x.isprintable() else "?" for x in name[:MAX_NAME])
+    return "".join(x if x.isprintable() else "?" for x in name[-MAX_NAME:])

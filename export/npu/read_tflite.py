@@ -189,5 +189,5 @@ def activation_dtype(kind: str, inputs: tuple[FileTensor, ...], outputs: tuple[F
 
 def _text(raw: bytes | None) -> str:
     """A name as the file has it, made safe to print."""
-    text = (raw or b"").decode("utf-8", errors="replace")[:MAX_NAME]
+    text = (raw or b"").decode("utf-8", errors="replace")[-MAX_NAME:]
     return "".join(x if x.isprintable() else "?" for x in text)

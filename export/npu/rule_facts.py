@@ -12,18 +12,25 @@ from dataclasses import dataclass
 
 from edgesr.export.npu.file_operator import DType, FileOperator
 from edgesr.export.npu.tables import Condition, Relation, Rule, Supported
+from edgesr.target import Format
 
 Fact = str | float | bool | None
 """None: it cannot be known."""
+UNTOLD = ("op_supported", "format", "kind")
+"""What a reason need not repeat: it stands beside the operator's name, or in the rule's own words."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a rule may ask that is not in the operator: the SoC, the whole network's inputs, the row's word."""
+    """What a rule may ask that is not in the operator: the SoC, the whole network's inputs, the row's word, the format.
+
+    A graph that is no file yet is judged as the TFLite file that it would be.
+    """
 
     soc: str | None
     input_rank: int
     supported: Supported
+    format: Format = Format.TFLITE
 
 
 def holds(rule: Rule, op: FileOperator, setting: Setting) -> bool | None:
@@ -39,7 +46,7 @@ def describe(rule: Rule, op: FileOperator, setting: Setting) -> str:
     parts = []
     for condition in rule.conditions:
         found = FACTS[condition.fact](op, setting)
-        if condition.fact != "op_supported":
+        if condition.fact not in UNTOLD:
             parts.append(f"{condition.fact} is {_shown(found)}{_limit(condition)}")
     return ": ".join(x for x in (rule.why, ", ".join(parts)) if x)
 
@@ -146,6 +153,8 @@ FACTS: Mapping[str, Callable[[FileOperator, Setting], Fact]] = {
     "op_supported": lambda _, setting: None if setting.supported is Supported.UNKNOWN else
     setting.supported is Supported.YES,
     "soc": lambda _, setting: setting.soc,
+    "format": lambda _, setting: setting.format.value,
+    "kind": lambda op, _: op.table_kind,
     "fused_activation": lambda op, _: op.attributes.activation,
     "padding": lambda op, _: op.attributes.padding,
     "stride": lambda op, _: _larger(op.attributes.stride),

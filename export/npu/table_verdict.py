@@ -19,6 +19,7 @@ from edgesr.export.npu.placement import Evidence, OperatorPlacement, Place, Plac
 from edgesr.export.npu.remedies import Cause, remedy_for
 from edgesr.export.npu.rule_facts import FACTS, Setting, describe, holds
 from edgesr.export.npu.tables import Acceptance, NpuTable, Outcome, Rule, Supported, TableRow
+from edgesr.target import Format
 
 UNDECIDED = "nobody can tell"
 
@@ -70,8 +71,10 @@ other variants of its type, or because of what a rule says."""
 
 def place_by_table(operators: OperatorList, table: NpuTable, soc: str | None = None) -> TablePlacement:
     """The placement of all operators of a network by one table; `soc` is asked by rules that hold for some alone."""
+    format_ = operators.format or Format.TFLITE
     verdicts = [
-        judge(op, table, Setting(soc, operators.input_rank, _supported(op, table))) for op in operators.operators
+        judge(op, table, Setting(soc, operators.input_rank, _supported(op, table), format_))
+        for op in operators.operators
     ]
     pairs = list(zip(operators.operators, verdicts, strict=True))
     culprit = next((op for op, verdict in pairs if verdict.severity is Severity.MODEL), None)
@@ -118,7 +121,7 @@ def _by_rules(
         if applies is None:
             return _unknown(Cause.UNDECIDED, f"{UNDECIDED} whether a rule holds: {describe(rule, op, setting)}")
         if applies and rule.outcome is Outcome.UNSURE:
-            return _unknown(Cause.RULE, describe(rule, op, setting))
+            return _unknown(_cause(rule), describe(rule, op, setting))
     return None
 
 

@@ -1,3 +1,6 @@
+import hashlib
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,6 +62,73 @@ def test_other_npus_and_formats_are_not_compiled(foreign: Path) -> None:
     report = audit(foreign, ["ethos-u55"], compilers=[compiler(answer(Place.NPU))])
     assert report.subjects[0].audits[0].compiled is None
     assert find_compiler("ethos-u85", Format.ONNX, [compiler(answer(Place.NPU))]) is None
+
+
+def test_what_a_compiler_does_not_compile_is_a_note(foreign: Path, exported_once: Any) -> None:
+    def never(path: Path, npu: str, logs: Path) -> Placement:
+        raise AssertionError("it must not be asked")
+
+    report = audit(foreign, ["ethos-u85-512"], compilers=[compiler(never)])
+    assert report.subjects[0].audits[0].notes == ("not compiled: fake does not compile for ethos-u85-512",)
+    qnn = NpuCompiler(
+        "QNN", {"qualcomm-htp": "SM8750"}, frozenset({"SM8750"}), (Format.ONNX,), lambda: None, never, True
+    )
+    report = audit(exported_once.manifest.folder / "spanv2_x2-int8.onnx", ["SM8750"], compilers=[qnn])
+    (found,) = report.subjects[0].audits
+    assert found.notes == (
+        "not compiled: QNN compiles fixed sizes alone, this file's is free; fix it by edgesr export --size HxW",
+    )
+    assert found.compiled is None and not found.failure and report.on_cpu == ()
+
+
+def test_logs_stay_where_something_is_not_on_the_npu(foreign: Path) -> None:
+    def compile_(path: Path, npu: str, logs: Path) -> Placement:
+        (logs / "log").write_text("words")
+        return answer(place)(path, npu, logs)
+
+    for place in (Place.NPU, Place.CPU):
+        (found,) = audit(foreign, ["ethos-u85"], compilers=[compiler(compile_)]).subjects[0].audits
+        assert found.compiled is not None
+        assert (found.compiled.log is None) == (place is Place.NPU)
+        assert found.compiled.log is None or found.compiled.log.read_text() == "words"
+
+
+def compiled_folder(exported: Path, facts: dict[str, object]) -> Path:
+    """The exported INT8 file as the source of a file that holds nothing but a compiler's bytes."""
+    path = exported / "manifest.json"
+    plain = json.loads(path.read_text())
+    (entry,) = [x for x in plain["artifacts"] if x["file"] == "spanv2_x2-int8.tflite"]
+    shutil.copy(exported / entry["file"], exported / "reference" / "source.tflite")
+    (exported / "net.tflite").write_bytes(b"opaque")
+    entry |= {"file": "net.tflite", "sha256": hashlib.sha256(b"opaque").hexdigest(), "size_bytes": 6}
+    entry |= {"source": "reference/source.tflite", "facts": entry["facts"] | facts}
+    source = (exported / "reference" / "source.tflite").read_bytes()
+    entry["companions"] = {"reference/source.tflite": hashlib.sha256(source).hexdigest()}
+    path.write_text(json.dumps(plain | {"artifacts": [entry]}))
+    return exported
+
+
+@pytest.mark.parametrize("is_file", [False, True], ids=["folder", "file"])
+def test_a_compiled_file_is_audited_by_its_source_for_its_npu(exported: Path, is_file: bool) -> None:
+    folder = compiled_folder(exported, {"compiled": {"npu": "ethos-u85-1024"}})
+    asked = folder / "net.tflite" if is_file else folder
+    (subject,) = audit(asked, compilers=()).subjects
+    assert subject.name == str(folder / "net.tflite")
+    assert subject.notes[0] == (
+        "compiled for ethos-u85-1024 from reference/source.tflite, which is audited in its place"
+    )
+    assert [x.npu for x in subject.audits] == ["ethos-u85-1024"]
+    assert {op.kind for op in subject.audits[0].table.operators} >= {"CONV_2D", "DEPTH_TO_SPACE"}
+    (subject,) = audit(asked, ["SM8750"], compilers=()).subjects
+    assert [x.npu for x in subject.audits] == ["SM8750"] and subject.audits[0].table.is_whole
+    (folder / "net.tflite").write_bytes(b"changed")
+    with pytest.raises(ArtifactError, match=r"net\.tflite was changed after its export"):
+        audit(folder, compilers=())
+
+
+def test_a_compiled_file_of_which_nobody_says_for_what(exported: Path) -> None:
+    (subject,) = audit(compiled_folder(exported, {"compiled": 3}), compilers=()).subjects
+    assert len(subject.audits) == 8 and subject.notes[0].startswith("compiled for an NPU from ")
 
 
 def test_a_compiler_that_is_absent_is_a_note(foreign: Path) -> None:
@@ -133,8 +203,8 @@ def test_a_model_offends_before_the_folds_and_not_after(by_name: bool, small_che
     for npu in ("qualcomm-htp", "ethos-u55", "ethos-u65", "ethos-u85"):
         assert offenders(report, 0, npu) == []
     assert offenders(report, 1, "qualcomm-htp") == ["pixel_shuffle.split", "pixel_shuffle.turned", "pixel_shuffle"]
-    if by_name:
-        assert offenders(report, 1, "ethos-u85") == ["conv_near"]
+    for npu in ("ethos-u55", "ethos-u65", "ethos-u85"):
+        assert offenders(report, 1, npu) == ["conv_near"]
 
 
 def test_npus_that_read_none_of_the_files(exported_once: Any) -> None:
@@ -165,5 +235,5 @@ def test_json_has_everything(foreign: Path) -> None:
     assert found["npu"] == "SM8750" and "SM8750P" in found["notes"][0] and "QNN validator" in found["table_proves"]
     (placement,) = found["placements"]
     assert placement["counts"] == {"npu": 4, "cpu": 3, "unknown": 0} and placement["partitions"] == 1
-    assert placement["evidence"] == "table" and placement["source"] == "table qualcomm-htp of 2026-11-21"
+    assert placement["evidence"] == "table" and placement["source"] == "table qualcomm-htp of 2026-11-25"
     assert placement["operators"][5]["remedy"] and placement["operators"][0]["reason"] == ""

@@ -1,7 +1,10 @@
 """Small networks as files and what runs them, a Vela that does as it is told, and the probes of the operator tables."""
 
 import importlib.metadata
+import importlib.util
 import os
+import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -129,6 +132,28 @@ def save(content, summary, layers):
         )
 
     return install
+
+
+@pytest.fixture(scope="session")
+def real_sdk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The libraries of onnxruntime-qnn laid out as an SDK, and an empty libQnnLpai.so, which that package lacks.
+
+    The compiler is linked against that library too, but calls it for another processor than the NPU alone.
+    """
+    spec, compiler = importlib.util.find_spec("onnxruntime_qnn"), shutil.which("cc")
+    if spec is None or spec.origin is None:
+        pytest.skip('no QNN libraries: pip install "edgesr[qnn]"')
+    if compiler is None:
+        pytest.skip("no C compiler to build an empty libQnnLpai.so with")
+    folder = tmp_path_factory.mktemp("qairt") / "lib" / "x86_64-linux-clang"
+    folder.mkdir(parents=True)
+    package = Path(spec.origin).parent
+    for library in (*package.glob("*.so"), *(package.parent / "onnxruntime_qnn.libs").glob("*")):
+        (folder / library.name).symlink_to(library)
+    (folder / "empty.c").write_text("void edgesr_empty(void) {}\n")
+    target = ["-o", str(folder / "libQnnLpai.so"), "-Wl,-soname,libQnnLpai.so", str(folder / "empty.c")]
+    subprocess.run([compiler, "-shared", "-fPIC", *target], check=True, timeout=60)
+    return folder.parents[1]
 
 
 SIDE = 16

@@ -101,6 +101,28 @@ def test_where_vela_aborts_an_audit_still_says_which_operators(
     assert placement.log is not None and "without-DEPTHWISE_CONV_2D" in placement.log.name and placement.log.exists()
 
 
+def test_of_several_of_a_kind_the_one_that_vela_aborts_over(
+    fake_vela: FakeVela, echo: str, native_file: bytes, tmp_path: Path
+) -> None:
+    """This Vela chokes on the third convolution, which it knows by its name."""
+    path = tmp_path / "net.tflite"
+    path.write_bytes(native_file)
+    convolutions = [op for op in list_operators(native_file, "net") if op.kind == "CONV_2D"]
+    culprit = convolutions[2]
+    find = (
+        "from edgesr.export.npu.tflite_listing import list_operators\n"
+        "listed = list_operators(pathlib.Path(args.network).read_bytes(), 'x')\n"
+        f"kind = next(op.kind for op in listed if op.name == {culprit.name!r})\n"
+        "if kind not in ('set-aside', *args.ignore_ops): sys.exit('could not run')\n"
+    )
+    fake_vela(find + echo)
+    placement = place_on_ethos_u(path, U85, tmp_path)
+    blamed = [op for op in placement.operators if "could not run" in op.reason]
+    assert [(op.name, op.kind, op.place) for op in blamed] == [(culprit.name, "CONV_2D", Place.CPU)]
+    assert blamed[0].reason.endswith("unless it is kept from the NPU")
+    assert placement.log is not None and placement.log.name.endswith(f".without-{culprit.index}.log")
+
+
 def test_a_failure_over_no_single_operator(fake_vela: FakeVela, native_file: bytes, tmp_path: Path) -> None:
     fake_vela("import os; os.kill(os.getpid(), 11)")
     path = tmp_path / "net.tflite"

@@ -2,7 +2,6 @@
 
 import importlib.util
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -156,28 +155,6 @@ def test_no_tflite_file(sdk: Path, tmp_path: Path) -> None:
         place_with_litert_aot(tmp_path / "none.tflite", "SM8750", tmp_path)
     with pytest.raises(ArtifactError, match="the model is no TFLite file"):
         compile_litert_aot(b"rubbish", "SM8750", tmp_path)
-
-
-@pytest.fixture(scope="module")
-def real_sdk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The libraries of onnxruntime-qnn laid out as an SDK, and an empty libQnnLpai.so, which that package lacks.
-
-    The compiler is linked against that library too, but calls it for another processor than the NPU alone.
-    """
-    spec, compiler = importlib.util.find_spec("onnxruntime_qnn"), shutil.which("cc")
-    if spec is None or spec.origin is None:
-        pytest.skip('no QNN libraries: pip install "edgesr[qnn]"')
-    if compiler is None:
-        pytest.skip("no C compiler to build an empty libQnnLpai.so with")
-    folder = tmp_path_factory.mktemp("qairt") / "lib" / "x86_64-linux-clang"
-    folder.mkdir(parents=True)
-    package = Path(spec.origin).parent
-    for library in (*package.glob("*.so"), *(package.parent / "onnxruntime_qnn.libs").glob("*")):
-        (folder / library.name).symlink_to(library)
-    (folder / "empty.c").write_text("void edgesr_empty(void) {}\n")
-    target = ["-o", str(folder / "libQnnLpai.so"), "-Wl,-soname,libQnnLpai.so", str(folder / "empty.c")]
-    subprocess.run([compiler, "-shared", "-fPIC", *target], check=True, timeout=60)
-    return folder.parents[1]
 
 
 @pytest.mark.emulator

@@ -10,6 +10,7 @@ from edgesr.export.npu.remedies import Cause
 from edgesr.export.npu.rule_facts import Setting
 from edgesr.export.npu.table_verdict import Verdict, judge, place_by_table
 from edgesr.export.npu.tables import Acceptance, NpuTable, Supported, load_tables
+from edgesr.target import Format
 
 ProbeOf = Callable[[str, str, DType], FileOperator]
 NetworkOf = Callable[..., OperatorList]
@@ -33,8 +34,12 @@ def probes(table: NpuTable, accepted: bool) -> list[tuple[str, str, DType]]:
     ]
 
 
-DOUBTED = {("ethos-u85", "DEPTHWISE_CONV_2D", "mult16_c3"): Place.UNKNOWN}
-"""Probes that were accepted alone while another source saw the whole network abort."""
+DOUBTED = {
+    (npu, "DEPTHWISE_CONV_2D", variant): Place.UNKNOWN
+    for npu in ("ethos-u55", "ethos-u65", "ethos-u85")
+    for variant in ("mult2", "mult16_c3")
+}
+"""Probes that were accepted alone, while whole networks with such an operator abort."""
 NEEDS_SOC = ("BATCH_MATMUL",)
 
 
@@ -78,6 +83,16 @@ def test_reasons_say_what_was_found(probe_of: ProbeOf) -> None:
     assert found.cause is Cause.PROBE and "the probe 'f_to_u8' in float16" in found.reason
 
 
+def test_rank_6_is_refused_in_tflite_and_in_onnx_open_where_it_may_be_joined_away(probe_of: ProbeOf) -> None:
+    table, reshape = TABLES["qualcomm-htp"], probe_of("RESHAPE", "rank6", DType.INT8)
+    onnx, tflite = (Setting(None, 4, Supported.YES, format_) for format_ in (Format.ONNX, Format.TFLITE))
+    assert judge(reshape, table, tflite).place is Place.CPU
+    found = judge(reshape, table, onnx)
+    assert (found.place, found.cause) == (Place.UNKNOWN, Cause.RANK) and "joins some RESHAPE" in found.reason
+    relu = replace(probe_of("RELU", "plain", DType.INT8), inputs=reshape.inputs, outputs=reshape.outputs)
+    assert judge(relu, table, onnx).place is Place.CPU
+
+
 def test_resizes_are_judged_by_their_factor(probe_of: ProbeOf) -> None:
     plain = probe_of("RESIZE_BILINEAR", "x2", DType.INT8)
     uneven = replace(plain, attributes=replace(plain.attributes, output_hw=(32, 64)))
@@ -118,7 +133,7 @@ def test_one_operator_that_fails_the_model_takes_all_off(probe_of: ProbeOf, netw
 def test_what_no_table_knows_is_unknown(probe_of: ProbeOf) -> None:
     op = probe_of("ADD", "plain", DType.INT8)
     found = verdict("ethos-u85", replace(op, table_kind="CUMSUM"))
-    assert found == Verdict(Place.UNKNOWN, Cause.ABSENT, "it is not in the table of 2026-11-21")
+    assert found == Verdict(Place.UNKNOWN, Cause.ABSENT, "it is not in the table of 2026-11-25")
     assert verdict("ethos-u85", replace(op, table_kind="", is_custom=True)).place is Place.CPU
     assert verdict("ethos-u85", replace(op, table_kind="", is_custom=True, compiled_for="Vela")).place is Place.UNKNOWN
     found = verdict("qualcomm-htp", replace(op, dtype=DType.INT32))
@@ -133,12 +148,18 @@ def test_free_sizes_are_unknown(probe_of: ProbeOf) -> None:
 
 
 def test_warnings_do_not_move_an_operator(probe_of: ProbeOf, network_of: NetworkOf) -> None:
-    result = place_by_table(network_of(probe_of("DEPTHWISE_CONV_2D", "mult2", DType.INT8)), TABLES["ethos-u55"])
+    result = place_by_table(network_of(probe_of("TRANSPOSE_CONV", "s2k2_same", DType.INT8)), TABLES["ethos-u85"])
     assert result.placement.is_whole
     assert result.warnings == (
-        "DEPTHWISE_CONV_2D 'depthwise_conv_2d_0': split into many NPU ops: depth_multiplier is 2, above 1, "
-        "in_channels is 8, above 1",
+        "TRANSPOSE_CONV 'transpose_conv_0': expanded to stride squared NPU ops: stride is 2, above 1",
     )
+
+
+@pytest.mark.parametrize("npu", ["ethos-u55", "ethos-u65", "ethos-u85"])
+def test_multipliers_that_abort_some_compilations_are_doubted_on_every_ethos_u(npu: str, probe_of: ProbeOf) -> None:
+    found = verdict(npu, probe_of("DEPTHWISE_CONV_2D", "mult16_c3", DType.INT8))
+    assert found.place is Place.UNKNOWN and "before a CONCATENATION it can abort" in found.reason
+    assert verdict(npu, probe_of("DEPTHWISE_CONV_2D", "c1_mult8", DType.INT8)).place is Place.NPU
 
 
 def test_derived_rules_follow_the_words_of_the_source(probe_of: ProbeOf) -> None:
