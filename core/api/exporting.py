@@ -104,9 +104,8 @@ class _Session:
             graph=self._keep_graph(network),
             facts={**facts, **compiled.facts},
             source=self._keep_source(file, content) if target.compiler else None,
-            companions={},
         )
-        self.manifest = self.staging.place(self._with_companions(artifact, compiled))
+        self.manifest = self.staging.place(_with_companions(artifact, compiled, content))
         self.parity[file] = report
         self.written.append(self.manifest.find(file))
         self.progress(f"writing {target.name}", 1, 1)
@@ -128,14 +127,6 @@ class _Session:
         relative = f"{REFERENCE_FOLDER}/{path.stem}-{hashlib.sha256(content).hexdigest()[:8]}{path.suffix}"
         self.staging.write(relative, content)
         return relative
-
-    def _with_companions(self, artifact: Artifact, compiled: CompiledFile) -> Artifact:
-        if artifact.source is None:
-            return artifact
-        source = (self.staging.folder / artifact.source).read_bytes()
-        beside = {**compiled.beside, artifact.source: source}
-        digests = {name: hashlib.sha256(content).hexdigest() for name, content in beside.items()}
-        return dataclasses.replace(artifact, companions=digests)
 
     def _prove(
         self, file: str, content: bytes, target: Target, network: Graph | QuantizedGraph, contract: IOContract
@@ -198,6 +189,15 @@ class _Session:
         relative = f"{REFERENCE_FOLDER}/{self.model.name}-{digest}.graph.safetensors"
         self.staging.write(relative, content)
         return relative
+
+
+def _with_companions(artifact: Artifact, compiled: CompiledFile, source: bytes) -> Artifact:
+    """The artifact with the sha256 of what lies beside it and of what it was compiled from."""
+    if artifact.source is None:
+        return artifact
+    beside = {**compiled.beside, artifact.source: source}
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in beside.items()}
+    return dataclasses.replace(artifact, companions=digests)
 
 
 def _refuse_sizes(sizes: Sequence[tuple[int, int]], graph: Graph, model: SRModel) -> None:
