@@ -62,8 +62,12 @@ class LiteRTRunner:
 
     def run(self, image: np.ndarray) -> np.ndarray:
         """The output image; raises `ArtifactError` for a size that the contract refuses."""
+        return self._contract.decode(self.compute_tensor(image))
+
+    def compute_tensor(self, image: np.ndarray) -> np.ndarray:
+        """The file's output tensor as it is, in its own type: what the same file gives on a device."""
         self.prepare(image)
-        return self._contract.decode(self._compute())
+        return self._compute()
 
     def prepare(self, image: np.ndarray) -> None:
         """Resize to the image and set it, so that `invoke` can be timed alone."""

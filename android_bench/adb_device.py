@@ -1,0 +1,115 @@
+"""One device over adb: programs with their exit codes, files to it and from it.
+
+Android 6 and older (adb without `shell_v2`) lose exit codes and mix both streams: there every command ends in a line
+that says its code.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from edgesr.android_bench.adb import READY, Adb
+from edgesr.android_bench.adb_messages import DeviceLostError, error_from, fault_in
+from edgesr.android_bench.shell import DEFAULT_LIMIT_S, Completed, quoted
+from edgesr.errors import DeviceError
+
+CONNECTION_CODE = 255
+"""What adb answers where the connection broke; a program may answer it too."""
+EXIT_MARK = "edgesr-exit-code:"
+STATE_LIMIT_S = 10.0
+COPY_LIMIT_S = 600.0
+
+
+class AdbDevice:
+    """A device by its serial: a `Shell`, with push and pull."""
+
+    def __init__(self, adb: Adb, serial: str) -> None:
+        self.adb = adb
+        self.serial = serial
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return f"device {self.serial}"
+
+    @cached_property
+    def tells_exit_codes(self) -> bool:
+        """Whether adb and the device speak shell_v2."""
+        done = self._call(["features"], STATE_LIMIT_S)
+        return done.succeeded and "shell_v2" in done.stdout.split()
+
+    def run(
+        self,
+        arguments: Sequence[str],
+        time_limit_s: float = DEFAULT_LIMIT_S,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Completed:
+        """Run a program on the device; raises `DeviceError` where the device is gone or the limit is passed."""
+        line = quoted(arguments)
+        if self.tells_exit_codes:
+            done = self._call(["shell", line], time_limit_s, on_line)
+        else:
+            done = with_exit_code(self._call(["shell", f"({line}); echo {EXIT_MARK}$?"], time_limit_s, on_line))
+        if done.code == CONNECTION_CODE:
+            self._refuse_if_lost(arguments[0], done)
+        return done
+
+    def check(self, arguments: Sequence[str], time_limit_s: float = DEFAULT_LIMIT_S) -> str:
+        """What a program prints; raises `DeviceError` where it ends with another code than 0."""
+        done = self.run(arguments, time_limit_s)
+        if not done.succeeded:
+            raise error_from(f"{arguments[0]} on {self.name}", f"{done.stdout}\n{done.stderr}")
+        return done.stdout
+
+    def push(self, local: Path, remote: str) -> None:
+        """Copy a file to the device; raises `DeviceError` for a full, read-only or lost one."""
+        self._copy(["push", str(local), remote], f"{local.name} cannot be copied to {self.name}")
+
+    def pull(self, remote: str, local: Path) -> None:
+        """Copy a file from the device."""
+        self._copy(["pull", remote, str(local)], f"{remote} cannot be copied from {self.name}")
+
+    def _copy(self, arguments: Sequence[str], what: str) -> None:
+        done = self._call(arguments, COPY_LIMIT_S)
+        text = f"{done.stdout}\n{done.stderr}"
+        if not done.succeeded:
+            raise error_from(what, text)
+
+    def _call(
+        self, arguments: Sequence[str], time_limit_s: float, on_line: Callable[[str], None] | None = None
+    ) -> Completed:
+        return self.adb.call(["-s", self.serial, *arguments], time_limit_s, on_line)
+
+    def _refuse_if_lost(self, program: str, done: Completed) -> None:
+        """Tell a program that ended with 255 from a connection that broke."""
+        fault = fault_in(done.stderr)
+        if fault is not None and done.stderr.startswith(("error:", "adb:")):
+            raise error_from(f"{self.name} is lost while it ran {program}", done.stderr)
+        state = self._call(["get-state"], STATE_LIMIT_S)
+        if state.stdout.strip() != READY:
+            raise DeviceLostError(
+                f"{self.name} is lost while it ran {program}; reconnect it and start again "
+                "(the next run cleans up what it holds)"
+            )
+
+
+def with_exit_code(done: Completed) -> Completed:
+    """The result without the line that says the program's code; raises `DeviceLostError` where that never came."""
+    match = re.search(rf"{EXIT_MARK}(\d+)\s*\Z", done.stdout)
+    if match is None:
+        if not done.succeeded and fault_in(done.stderr) is not None:
+            raise error_from("adb shell", done.stderr)
+        raise DeviceLostError("the device's shell ended before the program did; reconnect it and start again")
+    return Completed(int(match[1]), done.stdout[: match.start()], done.stderr)
+
+
+def refuse_unready(device: AdbDevice) -> None:
+    """Raise `DeviceError` where the device does not answer a shell command."""
+    done = device.run(["true"])
+    if not done.succeeded:
+        raise DeviceError(
+            f"{device.name} answers no shell command ({done.last_words}); see adb -s {device.serial} shell"
+        )
