@@ -32,7 +32,7 @@ FAULTS: tuple[AdbFault, ...] = (
     AdbFault(r"device '.*' not found", "it is no longer attached", "reconnect it and start again", lost=True),
     AdbFault(r"device not found", "it is no longer attached", "reconnect it and start again", lost=True),
     AdbFault(r"[Nn]o space left on device", "its storage is full", "free some space on it"),
-    AdbFault(r"[Rr]ead-only file system", "its work folder cannot be written", "choose a device whose /data is writable"),
+    AdbFault(r"[Rr]ead-only file system", "its work folder cannot be written", "take a device whose /data is writable"),
     AdbFault(r"[Pp]ermission denied", "it refuses access", "check that its adb shell may write to /data/local/tmp"),
     AdbFault(r"protocol fault|[Cc]onnection reset|error: closed|failed to read", "the connection broke",
              "check the cable or network, and start again", lost=True),

@@ -1,9 +1,9 @@
 """What TensorFlow Lite's and LiteRT's benchmark_model print, in three generations.
 
-1. TensorFlow 1.x: `Average inference timings in us: Warmup: 27917.4, Init: 21528106, no stats: 23313.5`, in microseconds.
-2. TensorFlow 2.x: `Inference timings in us: Init: 18777, First inference: 64791, Warmup (avg): 57758.2, Inference (avg):
-   55043.2`, after lines `count=50 first=58154 curr=53809 min=53077 max=60727 avg=55043.2 std=1562`, the last of which
-   tells of the timed runs; newer ones end in `p5=.. median=.. p95=..`. All in microseconds, at times as 1.24e+06.
+1. TensorFlow 1.x: `Average inference timings in us: Warmup: 27917.4, Init: 21528106, no stats: 23313.5`.
+2. TensorFlow 2.x: `Inference timings in us: Init: 18777, First inference: 64791, Warmup (avg): 57758.2, Inference
+   (avg): 55043.2`, after lines `count=50 first=58154 curr=53809 min=53077 max=60727 avg=55043.2 std=1562`, the last of
+   which tells of the timed runs; newer ones end in `p5=.. median=.. p95=..`. In microseconds, at times as 1.24e+06.
 3. LiteRT's benchmark_litert_model: `Model initialization: 23744.73 ms`, `Inference (avg): 7430.20 ms (10 runs)`,
    `Inference (min): ..`, in milliseconds.
 

@@ -1,4 +1,4 @@
-"""What can compute on a phone besides LiteRT's CPU kernels, and how benchmark_model is told to use it: one literal table."""
+"""What can compute on a phone, and how benchmark_model is told to use it: one literal table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgesr.errors import EdgeSRError
 class Delegate:
     """A delegate by the name of `--delegate`: benchmark_model's flags, and the libraries that must lie beside it.
 
-    `flags` may hold {library}, the folder that the libraries are sent to. `cpu` marks the one that needs no accelerator.
+    In `flags`, {library} is the folder that the libraries are sent to. `cpu` marks what needs no accelerator.
     """
 
     name: str

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from edgesr.android_bench.device_facts import Battery
 
@@ -34,7 +35,7 @@ def energy_per_run(readings: Sequence[tuple[Battery, Battery]], runs: int) -> En
     if any(battery.plugged is not False for battery in flat):
         return Energy(None, "the device is plugged in")
     counters = sorted({battery.charge_uah or 0 for battery in flat})
-    steps = [high - low for low, high in zip(counters, counters[1:], strict=False)]
+    steps = [high - low for low, high in pairwise(counters)]
     drops = [(before.charge_uah or 0) - (after.charge_uah or 0) for before, after in readings]
     if not steps or sum(drops) < MANY_STEPS * min(steps):
         return Energy(None, f"the charge counter moved by less than {MANY_STEPS} of its steps; measure more runs")

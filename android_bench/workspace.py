@@ -7,6 +7,7 @@ folder also holds the number of the process that runs, which is how a run that b
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -96,10 +97,8 @@ class Workspace:
     def _hashes(self, folder: str, names: Sequence[str]) -> dict[str, str]:
         """sha256 by name of the files that are there. Without sha256sum (old devices) none is."""
         done = self.device.run(["sha256sum", *(f"{folder}/{name}" for name in names)], HASH_LIMIT_S)
-        lines = (line.split(maxsplit=1) for line in done.stdout.splitlines())
-        return {
-            parts[1].strip().rsplit("/", 1)[-1]: parts[0] for parts in lines if len(parts) == 2 and len(parts[0]) == 64
-        }
+        lines = re.findall(r"^([0-9a-f]{64})\s+\S*/(\S+)\s*$", done.stdout, re.MULTILINE)
+        return {name: digest for digest, name in lines}
 
     def _refuse_changed(self, folder: str, wanted: Mapping[str, str]) -> None:
         arrived = self._hashes(folder, list(wanted))

@@ -144,7 +144,7 @@ def test_every_fault_is_reached_by_the_words_before_it() -> None:
 
 def test_a_hanging_program_is_stopped_at_its_limit(local_adb: Any) -> None:
     begun = time.monotonic()
-    with pytest.raises(DeviceError, match="no answer within 0.5 s"):
+    with pytest.raises(DeviceError, match=r"no answer within 0\.5 s"):
         local_adb.device.run(["sleep", "30"], time_limit_s=0.5)
     assert time.monotonic() - begun < 10
 
@@ -171,7 +171,7 @@ def test_push_and_pull(local_adb: Any, tmp_path: Path) -> None:
 
 def test_a_copy_that_fails_says_what_and_where(local_adb: Any, tmp_path: Path) -> None:
     local_adb.fail("push", "adb: error: failed to copy: No space left on device")
-    with pytest.raises(DeviceError, match="a.bin cannot be copied to device PHONE1: its storage is full; free some"):
+    with pytest.raises(DeviceError, match=r"a\.bin cannot be copied to device PHONE1: its storage is full; free some"):
         local_adb.device.push(tmp_path / "a.bin", "/x")
 
 

@@ -37,7 +37,7 @@ TF2_PERCENTILES = """INFO: STARTING!
 INFO: Running benchmark for at least 1 iterations and at least 0.5 seconds but terminate if exceeding 150 seconds.
 INFO: count=1 curr=905463 p5=905463 median=905463 p95=905463
 INFO: Running benchmark for at least 50 iterations and at least 1 seconds but terminate if exceeding 150 seconds.
-INFO: count=50 first=1200416 curr=1198333 min=1198007 max=1.31e+06 avg=1.24e+06 std=1549 p5=1198333 median=1199281 p95=1304305
+INFO: count=50 first=1200416 min=1198007 max=1.31e+06 avg=1.24e+06 std=1549 p5=1198333 median=1199281 p95=1304305
 INFO: Inference timings in us: Init: 614333, First inference: 905463, Warmup (avg): 905463, Inference (avg): 1.24e+06
 INFO: Memory footprint delta from the start of the tool (MB): init=133.086 overall=149.5
 """

@@ -35,7 +35,7 @@ def test_blocks_share_the_runs(runs: int, blocks: int, shares: tuple[int, ...]) 
     "asked", [{"runs": 0}, {"blocks": 0}, {"threads": 0}, {"warmups": -1}, {"runs": 2, "blocks": 3}]
 )
 def test_what_measures_nothing_is_refused(asked: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="at least 1|do not fill"):
+    with pytest.raises(ValueError, match=r"at least 1|do not fill"):
         Protocol(**asked)  # type: ignore[arg-type]  # ints for every field here
 
 

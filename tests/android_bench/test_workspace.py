@@ -50,7 +50,7 @@ def test_a_file_that_arrives_changed_is_refused(local_adb: Any, work_folder: Pat
         "shutil.copy(rest[0], rest[1])", "open(rest[1], 'wb').write(b'noise')"
     )
     local_adb.binary.write_text(script)
-    with Workspace(local_adb.device) as workspace, pytest.raises(DeviceError, match="one arrived .* other content"):
+    with Workspace(local_adb.device) as workspace, pytest.raises(DeviceError, match=r"one arrived .* other content"):
         workspace.put(files)
     assert not work_folder.exists()
 
