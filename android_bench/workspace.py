@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgesr.android_bench.adb_device import AdbDevice
+from edgesr.android_bench.runner.bundle import sha256_of
 from edgesr.errors import DeviceError
 
 WORK_FOLDER = "/data/local/tmp/edgesr"
@@ -121,12 +122,6 @@ def free_bytes(text: str) -> int | None:
     """What `df -k FOLDER` calls available, in bytes; None where it prints something else."""
     words = text.splitlines()[-1].split() if text.strip() else []
     return int(words[-3]) * 1024 if len(words) >= 5 and words[-3].isdigit() else None
-
-
-def sha256_of(path: Path) -> str:
-    """The file's sha256."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _digest(hashes: Mapping[str, str]) -> str:

@@ -25,8 +25,7 @@ from edgesr.android_bench.emulated.device import EmulatedDevice
 from edgesr.android_bench.measurement import DeviceFile, Measurement
 from edgesr.android_bench.program_abi import refuse_foreign
 from edgesr.android_bench.protocol import Protocol, prepare
-from edgesr.android_bench.runner.bundle import MANIFEST as BUNDLE_MANIFEST
-from edgesr.android_bench.runner.bundle import find_bundle, load_bundle
+from edgesr.android_bench.runner.bundle import DESCRIPTION, Platform, find_bundle, read_bundle
 from edgesr.api.benchmarking import bench_image, common_size
 from edgesr.artifact import Artifact, Manifest, locate
 from edgesr.errors import ArtifactError, DeviceError, EdgeSRError
@@ -38,7 +37,7 @@ from edgesr.runtime.litert_runner import LiteRTRunner
 from edgesr.target import Compiler, Format
 
 ADB, ALL, EMULATED = "adb", "adb:all", "emulated"
-PLATFORMS = {"arm64-v8a": "linux-arm64"}
+PLATFORMS = {"arm64-v8a": Platform.LINUX_ARM64, "x86_64": Platform.LINUX_X86_64}
 """Our runner's bundle by the device's ABI."""
 EMULATED_LABEL = "qemu-user cortex-a76: instructions are counted, no time is measured"
 EMULATED_PROTOCOL = Protocol(runs=3, warmups=1, blocks=1, time_limit_s=1800)
@@ -168,8 +167,8 @@ def _choose_runner(options: DeviceOptions, facts: DeviceFacts) -> DeviceRunner:
                 f"--delegate {options.delegate.name} needs a benchmark_model built for Android; give it with --runner"
             )
         return EdgeSRRunner(find_bundle(_platform(facts)))
-    if (options.runner / BUNDLE_MANIFEST).is_file():
-        ours: DeviceRunner = EdgeSRRunner(load_bundle(options.runner))
+    if (options.runner / DESCRIPTION).is_file():
+        ours: DeviceRunner = EdgeSRRunner(read_bundle(options.runner)[0])
     else:
         ours = BenchmarkModelRunner(options.runner, options.delegate, options.libraries, options.runner_options)
     for program in ours.programs:
@@ -177,7 +176,7 @@ def _choose_runner(options: DeviceOptions, facts: DeviceFacts) -> DeviceRunner:
     return ours
 
 
-def _platform(facts: DeviceFacts) -> str:
+def _platform(facts: DeviceFacts) -> Platform:
     for abi in facts.abis or tuple(PLATFORMS):
         if abi in PLATFORMS:
             return PLATFORMS[abi]
