@@ -1,11 +1,15 @@
+import dataclasses
+import itertools
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from edgesr.runtime.bench import Benchmark, Subject, environment, run_interleaved
+from edgesr.runtime.bench import Benchmark, Subject, environment, run_interleaved, turn_orders
 
 
 def benchmark(*latencies_ms: float) -> Benchmark:
@@ -44,7 +48,7 @@ def test_subjects_take_turns_and_warmups_are_not_counted(monkeypatch: pytest.Mon
     first, second = run_interleaved(
         [subject("a"), subject("b")], 3, 2, lambda stage, done, total: reports.append((stage, done, total))
     )
-    assert order == ["a", "b"] * 5
+    assert order == ["a", "b", "b", "a"] * 2 + ["a", "b"], "the order changes from turn to turn"
     assert first.latencies_ms == (127.0, 137.0, 147.0) and second.latencies_ms == (128.0, 138.0, 148.0)
     assert first.warmups == 2 and (first.name, first.runner) == ("a", "fake")
     assert reports == [("benchmark", done, 5) for done in range(6)]
@@ -69,14 +73,14 @@ def test_p90_is_the_smallest_sample_that_nine_tenths_do_not_exceed(n: int) -> No
     assert sum(value <= p90 - 1 for value in samples) < n * 9 / 10
 
 
-STEADY = (10.0,) * 20
+STEADY = (10.0,) * 50
 WARNINGS = [
     ("steady", STEADY, ()),
-    ("few", STEADY[:19], ("only 19 runs, 20 or more",)),
-    ("spread", ((10.0,) * 5 + (13.0,)) * 3 + (10.0,) * 2, ("wide spread, p90 is 1.30 x the median",)),
-    ("one outlier", (10.0,) * 19 + (50.0,), ()),
-    ("throttled", (10.0,) * 10 + (11.5,) * 10, ("the last third ran 1.15 x as long as the first",)),
-    ("faster", (11.5,) * 10 + (10.0,) * 10, ()),
+    ("few", STEADY[:49], ("only 49 runs, 50 or more",)),
+    ("spread", ((10.0,) * 5 + (13.0,)) * 9, ("wide spread, p90 is 1.30 x the median",)),
+    ("one outlier", (10.0,) * 49 + (50.0,), ()),
+    ("throttled", (10.0,) * 25 + (11.5,) * 25, ("the last third ran 1.15 x as long as the first",)),
+    ("faster", (11.5,) * 25 + (10.0,) * 25, ()),
     ("too few to see throttling", (1.0,) * 7 + (1.2,), ("only 8 runs",)),
 ]
 
@@ -89,17 +93,47 @@ def test_a_benchmark_warns_about_itself(latencies_ms: tuple[float, ...], expecte
         assert warning.startswith("a.tflite: ") and words in warning
 
 
+def test_partial_samples_say_so() -> None:
+    partial = dataclasses.replace(benchmark(*STEADY), problem="the device went away")
+    assert partial.warnings() == ["a.tflite: partial, the device went away"]
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"latencies_ms": ()}, "no sample was taken"),
+    ({"latencies_ms": (1.0, 0.0)}, "no positive number"),
+    ({"latencies_ms": (1.0, math.nan)}, "no positive number"),
+    ({"block_lengths": (1, 1)}, r"blocks of \(1, 1\) do not hold 3 samples"),
+    ({"block_lengths": (3, 0)}, "do not hold 3 samples"),
+    ({"warmups": -1}, "-1 warm-ups"),
+    ({"threads": 0}, "in 0 threads"),
+]
+
+
+@pytest.mark.parametrize(("changes", "words"), REFUSED)
+def test_what_no_measurement_gives_is_refused(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        dataclasses.replace(benchmark(1.0, 2.0, 3.0), **changes)
+
+
 def test_json_keeps_every_sample() -> None:
-    assert benchmark(3.0, 1.0, 2.0).to_json() == {
-        "name": "a.tflite",
-        "runner": "fake",
-        "median_ms": 2.0,
-        "p90_ms": 3.0,
-        "min_ms": 1.0,
-        "n": 3,
-        "warmups": 0,
-        "latencies_ms": [3.0, 1.0, 2.0],
-    }
+    plain = benchmark(3.0, 1.0, 2.0).to_json()
+    assert plain["latencies_ms"] == [3.0, 1.0, 2.0] and plain["n"] == 3
+    assert (plain["median_ms"], plain["p90_ms"], plain["min_ms"]) == (2.0, 3.0, 1.0)
+
+
+@pytest.mark.parametrize("count", range(1, 9))
+def test_no_subject_follows_another_more_often_than_others_do(count: int) -> None:
+    orders = turn_orders(count)
+    assert all(sorted(order) == list(range(count)) for order in orders)
+    followed = Counter(pair for order in orders for pair in itertools.pairwise(order))
+    assert len(followed) == count * (count - 1) and len(set(followed.values())) <= 1
+    assert len(set(Counter(order[0] for order in orders).values())) == 1
+
+
+def test_settling_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    subject = Subject("a", "fake", clock.takes(lambda: 5.0), clock.takes(lambda: 100.0))
+    assert run_interleaved([subject], 3, 1)[0].latencies_ms == (5.0,) * 3
 
 
 def test_the_environment_names_the_machine() -> None:
