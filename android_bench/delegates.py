@@ -12,7 +12,8 @@ from edgesr.errors import EdgeSRError
 class Delegate:
     """A delegate by the name of `--delegate`: benchmark_model's flags, and the libraries that must lie beside it.
 
-    In `flags`, {library} is the folder that the libraries are sent to. `cpu` marks what needs no accelerator.
+    In `flags`, {library} is the folder that the libraries are sent to. `cpu` marks what needs no accelerator,
+    `loads_compiled` what runs files that LiteRT compiled for one SoC.
     """
 
     name: str
@@ -20,6 +21,7 @@ class Delegate:
     flags: tuple[str, ...]
     libraries: tuple[str, ...] = ()
     cpu: bool = False
+    loads_compiled: bool = False
 
 
 XNNPACK = Delegate("xnnpack", "the CPU, by XNNPACK", ("--use_xnnpack=true",), cpu=True)
@@ -40,7 +42,7 @@ DELEGATES: tuple[Delegate, ...] = (
         ("libtensorflowlite_neuron_delegate.so",),
     ),
     Delegate("litert-npu", "the NPU, by LiteRT's own benchmark_model and its dispatch library",
-             ("--use_npu=true", "--require_full_delegation=true")),
+             ("--use_npu=true", "--require_full_delegation=true"), loads_compiled=True),
     Delegate("litert-gpu", "the GPU, by LiteRT's own benchmark_model",
              ("--use_gpu=true", "--use_cpu=false", "--require_full_delegation=true")),
 )  # fmt: skip

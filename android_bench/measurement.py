@@ -28,9 +28,10 @@ MODEL_NAME, INPUT_NAME, OUTPUT_NAME = "model.tflite", "input.raw", "output.raw"
 
 @dataclass(frozen=True, eq=False)
 class DeviceFile:
-    """A file to measure, the input's bytes, and what the host's runtime makes of that input.
+    """A file to measure, its input, and what the host's runtime makes of that input.
 
-    `data` is what goes in, `wanted` the output tensor that the host computed, both in the file's own type and shape.
+    `image` (1, H, W, C) is the input in the network's value range, `data` the same as the file takes it, `wanted` the
+    output tensor that the host computed, in the file's own type and shape.
     """
 
     name: str
@@ -38,6 +39,7 @@ class DeviceFile:
     sha256: str
     contract: IOContract
     size: tuple[int, int]
+    image: np.ndarray
     data: np.ndarray
     wanted: np.ndarray
     reference: str
@@ -91,6 +93,11 @@ class Measurement:
         """The files that have samples, in their order."""
         pairs = zip(self._files, self._states, strict=True)
         return tuple(self._result(file, state) for file, state in pairs if state.blocks)
+
+    def outputs(self) -> dict[str, np.ndarray]:
+        """The output tensor of each file's last timed run, where it was read."""
+        pairs = zip(self._files, self._states, strict=True)
+        return {file.name: state.output for file, state in pairs if state.output is not None}
 
     def warnings(self) -> tuple[str, ...]:
         """What a reader should doubt, beyond what the samples show."""
@@ -186,6 +193,7 @@ class Measurement:
             latencies_ms=tuple(ms for block in blocks for ms in block.latencies_ms),
             warmups=first.warmups,
             block_lengths=tuple(len(block.latencies_ms) for block in blocks),
+            runs_per_sample=tuple(block.summary.count for block in blocks if block.summary is not None),
             init_ms=first.init_ms,
             peak_memory_bytes=max(memory, default=None),
             sha256=file.sha256,

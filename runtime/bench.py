@@ -48,7 +48,8 @@ class Benchmark:
     `block_lengths` splits them into the blocks between which other subjects had their turn; () is one block, or a turn
     for each run. `init_ms` is what loading and preparing took, once. `sha256` is of the file that ran, `parity` of the
     timed run's own output. `placement` is what the runtime says ran where. `problem` says why samples are missing;
-    None where all were taken. `threads` is None where the record's number holds.
+    None where all were taken. `threads` is None where the record's number holds. Where a program prints no single runs,
+    each sample is the mean of several: `runs_per_sample` says of how many; () is one run each.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Benchmark:
     energy_mj: float | None = None
     problem: str | None = None
     threads: int | None = None
+    runs_per_sample: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what no measurement gives."""
@@ -73,6 +75,10 @@ class Benchmark:
             raise ValueError(
                 f"{self.name}: blocks of {self.block_lengths} do not hold {len(self.latencies_ms)} samples"
             )
+        if self.runs_per_sample and (
+            len(self.runs_per_sample) != len(self.latencies_ms) or min(self.runs_per_sample) < 1
+        ):
+            raise ValueError(f"{self.name}: {self.runs_per_sample} runs are no {len(self.latencies_ms)} samples")
         if self.warmups < 0 or (self.threads is not None and self.threads < 1):
             raise ValueError(f"{self.name}: {self.warmups} warm-ups in {self.threads} threads")
 
@@ -103,7 +109,9 @@ class Benchmark:
     def warnings(self) -> list[str]:
         """What a reader should doubt."""
         found = [] if self.problem is None else [f"{self.name}: partial, {self.problem}"]
-        n = len(self.latencies_ms)
+        n = sum(self.runs_per_sample) or len(self.latencies_ms)
+        if self.runs_per_sample:
+            found.append(f"{self.name}: {self.runner} prints no single runs; {len(self.latencies_ms)} means of {n} runs")
         if n < FEW_RUNS:
             found.append(f"{self.name}: only {n} runs, {FEW_RUNS} or more give a steadier median")
         if self.p90_ms > WIDE_SPREAD * self.median_ms:
@@ -131,6 +139,7 @@ class Benchmark:
             "parity": None if self.parity is None else self.parity.to_json(),
             "problem": self.problem,
             "block_lengths": list(self.block_lengths),
+            "runs_per_sample": list(self.runs_per_sample),
             "latencies_ms": list(self.latencies_ms),
         }
 
@@ -143,6 +152,7 @@ class Benchmark:
             latencies_ms=fields.numbers("latencies_ms"),
             warmups=fields.integer("warmups"),
             block_lengths=fields.integers("block_lengths", 1),
+            runs_per_sample=fields.integers("runs_per_sample", 1) if "runs_per_sample" in fields else (),
             init_ms=fields.optional_number("init_ms"),
             peak_memory_bytes=fields.optional_integer("peak_memory_bytes"),
             sha256=fields.optional_text("sha256"),

@@ -1,58 +1,49 @@
 """Benchmarks on devices: a phone over adb, several at once, or the emulated Arm64 device over the same adb.
 
 Only TFLite files run there. Each is measured on one image, and what the timed run gave is compared with what LiteRT
-gives on this machine. The emulated device counts instructions; its clock means nothing and is not reported.
+gives on this machine; where that differs, it is judged as every runtime is. The emulated device counts instructions:
+its clock means nothing and is not reported.
 """
 
 from __future__ import annotations
 
-import datetime
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from edgesr.android_bench.adb import Adb, find_adb
 from edgesr.android_bench.adb_device import AdbDevice, refuse_unready
-from edgesr.android_bench.delegates import XNNPACK, Delegate
 from edgesr.android_bench.device_facts import DeviceFacts, read_condition, read_facts
-from edgesr.android_bench.device_runner import BenchmarkModelRunner, DeviceRunner, EdgeSRRunner
 from edgesr.android_bench.emulated.device import EmulatedDevice
 from edgesr.android_bench.measurement import DeviceFile, Measurement
-from edgesr.android_bench.program_abi import refuse_foreign
 from edgesr.android_bench.protocol import Protocol, prepare
-from edgesr.android_bench.runner.bundle import DESCRIPTION, Platform, find_bundle, read_bundle
 from edgesr.api.benchmarking import bench_image, common_size
+from edgesr.api.device_parity import judge_output
+from edgesr.api.device_programs import Program, choose_runner
 from edgesr.artifact import Artifact, Manifest, locate
-from edgesr.errors import ArtifactError, DeviceError, EdgeSRError
+from edgesr.errors import ArtifactError, DeviceError, EdgeSRError, ParityError
 from edgesr.progress import Progress, silent
 from edgesr.runtime.bench import Benchmark
-from edgesr.runtime.bench_record import BenchRecord
+from edgesr.runtime.bench_record import BenchRecord, Result, now
 from edgesr.runtime.instruction_counts import InstructionCounts
 from edgesr.runtime.litert_runner import LiteRTRunner
 from edgesr.target import Compiler, Format
 
 ADB, ALL, EMULATED = "adb", "adb:all", "emulated"
-PLATFORMS = {"arm64-v8a": Platform.LINUX_ARM64, "x86_64": Platform.LINUX_X86_64}
-"""Our runner's bundle by the device's ABI."""
-EMULATED_LABEL = "qemu-user cortex-a76: instructions are counted, no time is measured"
+EMULATED_LABEL = "cortex-a76 by qemu-user: instructions are counted, no time is measured"
 EMULATED_PROTOCOL = Protocol(runs=3, warmups=1, blocks=1, time_limit_s=1800)
 
 
 @dataclass(frozen=True)
 class DeviceOptions:
-    """How to measure: the protocol, and what runs the files (None: our own runner)."""
+    """How to measure (None: the device's own default), by which program, and with which adb."""
 
-    protocol: Protocol = field(default_factory=Protocol)
+    protocol: Protocol | None = None
+    program: Program = field(default_factory=Program)
     adb: Path | None = None
-    runner: Path | None = None
-    delegate: Delegate = XNNPACK
-    libraries: tuple[Path, ...] = ()
-    runner_options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,6 +54,17 @@ class DeviceOutcome:
     record: BenchRecord | None
     error: BaseException | None
     log: Path
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is measured: the files, and where they came from."""
+
+    manifest: Manifest
+    artifacts: tuple[Artifact, ...]
+    files: tuple[DeviceFile, ...]
+    protocol: Protocol
+    program: Program
 
 
 def bench_on_devices(
@@ -79,63 +81,81 @@ def bench_on_devices(
     """
     options = options or DeviceOptions()
     manifest, artifacts = locate(path)
-    chosen = _runnable(artifacts, options.delegate, path)
-    files = _device_files(manifest, chosen, size or common_size(chosen), options.protocol.threads, progress)
+    protocol = options.protocol or (EMULATED_PROTOCOL if device == EMULATED else Protocol())
+    chosen = _runnable(artifacts, options.program, path)
+    files = _device_files(manifest, chosen, size or common_size(chosen), protocol.threads, progress)
+    job = _Job(manifest, chosen, files, protocol, options.program)
     if device == EMULATED:
-        return (_bench_emulated(files, options, progress),)
+        return (_bench_emulated(job, progress),)
     adb = Adb(find_adb(options.adb))
     if device != ALL:
         serial = device.removeprefix(ADB).removeprefix(":") or None
-        return (_bench_device(AdbDevice(adb, adb.choose(serial).serial), files, options, progress),)
+        return (_bench_phone(AdbDevice(adb, adb.choose(serial).serial), job, progress),)
     ready = [attached for attached in adb.attached() if attached.ready]
     if not ready:
         raise DeviceError("adb sees no device that is ready; see edgesr devices")
     with ThreadPoolExecutor(len(ready)) as pool:
-        jobs = [pool.submit(_bench_device, AdbDevice(adb, one.serial), files, options, silent) for one in ready]
-        return tuple(job.result() for job in jobs)
+        outcomes = [pool.submit(_bench_phone, AdbDevice(adb, one.serial), job, silent) for one in ready]
+        return tuple(outcome.result() for outcome in outcomes)
 
 
-def _bench_device(
-    device: AdbDevice, files: Sequence[DeviceFile], options: DeviceOptions, progress: Progress
-) -> DeviceOutcome:
+def _bench_phone(device: AdbDevice, job: _Job, progress: Progress) -> DeviceOutcome:
     """Measure on one phone. Whatever goes wrong is in the outcome."""
-    log = _new_log(device.serial)
-    name, facts, measurement = f"adb:{device.serial}", None, None
+    log, name = _new_log(device.serial), f"adb:{device.serial}"
+    facts, measurement = DeviceFacts(), None
     try:
         refuse_unready(device)
         facts = read_facts(device)
-        runner = _choose_runner(options, facts)
-        measurement = Measurement(device, runner, files, options.protocol, log)
-        start = prepare(lambda: read_condition(device), facts.cores, options.protocol, progress)
-        measurement.run(start, progress)
-        return DeviceOutcome(name, _record(name, facts, measurement, files, options.protocol), None, log)
+        measurement = _measure(device, facts, job, log, progress)
+        record = _record(name, None, job, _environment(facts, measurement, job), measurement.results(), measurement)
+        return DeviceOutcome(name, record, _parity_error(job, measurement), log)
+    except _BrokenOffError as broken:
+        results = broken.measurement.results()
+        if not results:
+            return DeviceOutcome(name, None, broken.cause, log)
+        environment = _environment(facts, broken.measurement, job)
+        record = _record(name, None, job, environment, results, broken.measurement)
+        return DeviceOutcome(name, record, broken.cause, log)
     except (EdgeSRError, KeyboardInterrupt) as error:
-        partial = measurement is not None and facts is not None and measurement.results()
-        record = (
-            _record(name, facts, measurement, files, options.protocol) if partial and facts and measurement else None
-        )
-        return DeviceOutcome(name, record, error, log)
+        return DeviceOutcome(name, None, error, log)
 
 
-def _bench_emulated(files: Sequence[DeviceFile], options: DeviceOptions, progress: Progress) -> DeviceOutcome:
+def _bench_emulated(job: _Job, progress: Progress) -> DeviceOutcome:
     """Count on the emulated device, through the real adb; raises `MissingBackendError` where its parts are missing."""
     log = _new_log(EMULATED)
-    protocol = EMULATED_PROTOCOL if options.protocol == Protocol() else options.protocol
     progress("starting the emulated device", 0, 1)
     with EmulatedDevice() as emulated:
         device = AdbDevice(Adb(emulated.adb, emulated.environment), emulated.serial)
-        facts = read_facts(device)
-        measurement = Measurement(device, _choose_runner(options, facts), files, protocol, log)
         try:
-            measurement.run(prepare(lambda: read_condition(device), facts.cores, protocol), progress)
+            facts = read_facts(device)
+            measurement = _measure(device, facts, job, log, progress)
+            results = counted(measurement.results(), emulated.instruction_counts(), job.protocol)
+        except _BrokenOffError as broken:
+            return DeviceOutcome(EMULATED, None, broken.cause, log)
         except (EdgeSRError, KeyboardInterrupt) as error:
             return DeviceOutcome(EMULATED, None, error, log)
-        counts = emulated.instruction_counts()
-        results = counted(measurement.results(), counts, protocol)
-        condition = measurement.start.condition.to_json() if measurement.start else {}
-        environment = {"device": facts.to_json(), "condition": condition, "protocol": protocol.to_json()}
-        record = _new_record(EMULATED, EMULATED_LABEL, files, protocol, environment, results, measurement.warnings())
-    return DeviceOutcome(EMULATED, record, None, log)
+    record = _record(EMULATED, EMULATED_LABEL, job, _environment(facts, measurement, job), results, measurement)
+    return DeviceOutcome(EMULATED, record, _parity_error(job, measurement, exact=True), log)
+
+
+class _BrokenOffError(Exception):
+    """A measurement that ended early, with what it had until then."""
+
+    def __init__(self, measurement: Measurement, cause: BaseException) -> None:
+        self.measurement = measurement
+        self.cause = cause
+
+
+def _measure(device: AdbDevice, facts: DeviceFacts, job: _Job, log: Path, progress: Progress) -> Measurement:
+    """A measurement that came to its end; raises `_BrokenOffError` for one that did not."""
+    runner = choose_runner(job.program, facts)
+    measurement = Measurement(device, runner, job.files, job.protocol, log)
+    start = prepare(lambda: read_condition(device), facts.cores, job.protocol, progress)
+    try:
+        measurement.run(start, progress)
+    except (EdgeSRError, KeyboardInterrupt) as error:
+        raise _BrokenOffError(measurement, error) from error
+    return measurement
 
 
 def counted(results: Sequence[Benchmark], counts: Sequence[int], protocol: Protocol) -> tuple[InstructionCounts, ...]:
@@ -159,36 +179,22 @@ def counted(results: Sequence[Benchmark], counts: Sequence[int], protocol: Proto
     )
 
 
-def _choose_runner(options: DeviceOptions, facts: DeviceFacts) -> DeviceRunner:
-    """The program to run, refused where it is for another ABI."""
-    if options.runner is None:
-        if not options.delegate.cpu:
-            raise EdgeSRError(
-                f"--delegate {options.delegate.name} needs a benchmark_model built for Android; give it with --runner"
-            )
-        return EdgeSRRunner(find_bundle(_platform(facts)))
-    if (options.runner / DESCRIPTION).is_file():
-        ours: DeviceRunner = EdgeSRRunner(read_bundle(options.runner)[0])
-    else:
-        ours = BenchmarkModelRunner(options.runner, options.delegate, options.libraries, options.runner_options)
-    for program in ours.programs:
-        refuse_foreign(program, facts.abis)
-    return ours
+def _parity_error(job: _Job, measurement: Measurement, exact: bool = False) -> ParityError | None:
+    """What fails of the outputs that are not this machine's; with `exact`, all of these fail."""
+    outputs, why = measurement.outputs(), []
+    for result, artifact, file in zip(measurement.results(), job.artifacts, job.files, strict=True):
+        if result.parity is None or result.parity.equal:
+            continue
+        row = judge_output(job.manifest, artifact, result.runner, file.image, outputs[file.name])
+        if exact or not row.passed:
+            differing = f"{result.parity.changed_share:.2%} of its values are not those of {result.parity.reference}"
+            why.append(f"{file.name}: {differing}" + (f", {row.why}" if row.why else ""))
+    return ParityError(f"{'; '.join(why)}; compare runners with edgesr verify parity") if why else None
 
 
-def _platform(facts: DeviceFacts) -> Platform:
-    for abi in facts.abis or tuple(PLATFORMS):
-        if abi in PLATFORMS:
-            return PLATFORMS[abi]
-    raise DeviceError(
-        f"edgesr's runner is built for {', '.join(PLATFORMS)}, the device runs {', '.join(facts.abis)}; "
-        "give a program for it with --runner"
-    )
-
-
-def _runnable(artifacts: Sequence[Artifact], delegate: Delegate, path: Path) -> tuple[Artifact, ...]:
+def _runnable(artifacts: Sequence[Artifact], program: Program, path: Path) -> tuple[Artifact, ...]:
     """The TFLite files that the device's runtime loads; raises `ArtifactError` where there is none."""
-    kinds = (None, Compiler.LITERT_AOT) if delegate.name == "litert-npu" else (None,)
+    kinds = (None, Compiler.LITERT_AOT) if program.delegate.loads_compiled else (None,)
     targets = [(artifact, artifact.find_target()) for artifact in artifacts]
     chosen = tuple(a for a, target in targets if target.format is Format.TFLITE and target.compiler in kinds)
     if not chosen:
@@ -199,7 +205,7 @@ def _runnable(artifacts: Sequence[Artifact], delegate: Delegate, path: Path) -> 
 
 def _device_files(
     manifest: Manifest, artifacts: Sequence[Artifact], size: tuple[int, int], threads: int, progress: Progress
-) -> list[DeviceFile]:
+) -> tuple[DeviceFile, ...]:
     """Each file with one image, and what LiteRT on this machine makes of it."""
     files = []
     for index, artifact in enumerate(artifacts):
@@ -207,49 +213,45 @@ def _device_files(
         refusal = artifact.contract.accepts(*size)
         if refusal:
             raise ArtifactError(f"{artifact.file}: {refusal}; give another --size")
-        image = bench_image(artifact, size)
-        reference = LiteRTRunner(manifest.runnable(artifact), artifact.contract, threads=threads)
-        wanted: np.ndarray = reference.compute_tensor(image)
+        image, contract = bench_image(artifact, size), artifact.contract
+        reference = LiteRTRunner(manifest.runnable(artifact), contract, threads=threads)
         files.append(
             DeviceFile(
-                artifact.file, manifest.check(artifact), artifact.sha256, artifact.contract, size,
-                artifact.contract.encode(image), wanted, f"{reference.name} on this machine",
+                artifact.file, manifest.check(artifact), artifact.sha256, contract, size, image,
+                contract.encode(image), reference.compute_tensor(image), f"{reference.name} on this machine",
             )
         )  # fmt: skip
-    return files
+    return tuple(files)
 
 
-def _record(
-    name: str, facts: DeviceFacts, measurement: Measurement, files: Sequence[DeviceFile], protocol: Protocol
-) -> BenchRecord:
+def _environment(facts: DeviceFacts, measurement: Measurement, job: _Job) -> Mapping[str, object]:
     start, end = measurement.start, measurement.end
-    environment: dict[str, object] = {
+    return {
         "device": facts.to_json(),
-        "protocol": protocol.to_json(),
+        "protocol": job.protocol.to_json(),
         "before": start.condition.to_json() if start else None,
         "after": end.to_json() if end else None,
         "cores_mask": start.mask if start else None,
-        "cooled_s": start.waited_s if start else None,
+        "cooled_s": round(start.waited_s, 1) if start else None,
     }
-    warnings = (*(start.warnings if start else ()), *measurement.warnings())
-    return _new_record(name, None, files, protocol, environment, measurement.results(), warnings)
 
 
-def _new_record(
-    name: str, emulated: str | None, files: Sequence[DeviceFile], protocol: Protocol,
-    environment: dict[str, object], results: Sequence[Benchmark] | Sequence[InstructionCounts], warnings: Sequence[str],
+def _record(
+    name: str, emulated: str | None, job: _Job, environment: Mapping[str, object], results: Sequence[Result],
+    measurement: Measurement,
 ) -> BenchRecord:  # fmt: skip
+    warnings = (*(measurement.start.warnings if measurement.start else ()), *measurement.warnings())
     return BenchRecord(
         device=name,
         emulated=emulated,
-        size=files[0].size,
-        threads=protocol.threads,
-        runs=protocol.runs,
-        warmups=protocol.warmups,
-        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        size=job.files[0].size,
+        threads=job.protocol.threads,
+        runs=job.protocol.runs,
+        warmups=job.protocol.warmups,
+        started=now(),
         environment=environment,
         results=tuple(results),
-        warnings=tuple(warnings),
+        warnings=() if emulated else warnings,
     )
 
 

@@ -1,11 +1,8 @@
 """An adb that needs no device: it answers on the command line as adb does, and its device's shell is this machine's."""
 
-import json
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,38 +10,27 @@ from edgesr.android_bench import workspace
 from edgesr.android_bench.adb import Adb
 from edgesr.android_bench.adb_device import AdbDevice
 
-LOCAL_ADB = '''#!{python} -IS
-"""Stands in for adb: shell lines run here, push and pull copy files. Its settings lie in a JSON file beside it."""
-import json, os, pathlib, shutil, subprocess, sys
-
-settings = json.loads(pathlib.Path(__file__).with_suffix(".json").read_text())
-arguments = sys.argv[1:]
-serial = None
-if arguments[:1] == ["-s"]:
-    serial, arguments = arguments[1], arguments[2:]
-command, rest = arguments[0], arguments[1:]
-with pathlib.Path(__file__).with_suffix(".calls").open("a") as calls:
-    calls.write(json.dumps(sys.argv[1:]) + "\\n")
-fail = settings["fail"].get(command)
-if fail:
-    print(fail["stderr"], file=sys.stderr)
-    sys.exit(fail["code"])
-if command == "start-server":
-    pass
-elif command == "devices":
-    print("* daemon started successfully\\nList of devices attached")
-    print("\\n".join(settings["devices"]) + "\\n")
-elif command == "features":
-    print("\\n".join(settings["features"]))
-elif command == "get-state":
-    print(settings["state"])
-elif command in ("push", "pull"):
-    shutil.copy(rest[0], rest[1])
-elif command == "shell":
-    if "shell_v2" in settings["features"]:
-        os.execvp("sh", ["sh", "-c", rest[0]])
-    subprocess.run(["sh", "-c", rest[0]], stderr=subprocess.STDOUT)
-'''
+LOCAL_ADB = r"""#!/bin/sh
+# Stands in for adb: shell lines run here, push and pull copy files. Its settings are the files beside it.
+own="$0.d"
+printf '%s\n' "$*" >> "$own/calls"
+[ "$1" = -s ] && shift 2
+command=$1; shift
+if [ -f "$own/fail-$command" ]; then
+  cat "$own/fail-$command" >&2
+  exit "$(cat "$own/code-$command")"
+fi
+case $command in
+  start-server) ;;
+  devices) printf '* daemon started successfully\nList of devices attached\n'; cat "$own/devices"; echo ;;
+  features | get-state) cat "$own/$command" ;;
+  push | pull) cp "$1" "$2" ;;
+  shell)
+    if grep -q shell_v2 "$own/features"; then exec sh -c "$1"; fi
+    sh -c "$1" 2>&1
+    exit 0 ;;
+esac
+"""
 
 
 class LocalAdb:
@@ -52,29 +38,34 @@ class LocalAdb:
 
     def __init__(self, folder: Path) -> None:
         self.binary = folder / "adb"
-        self.binary.write_text(LOCAL_ADB.replace("{python}", sys.executable))
+        self.binary.write_text(LOCAL_ADB)
         self.binary.chmod(0o755)
-        self.settings: dict[str, Any] = {
-            "devices": ["PHONE1   device usb:1-1 product:pa3q model:SM_S938B device:pa3q transport_id:1"],
-            "features": ["shell_v2", "cmd", "stat_v2"],
-            "state": "device",
-            "fail": {},
-        }
-        self.set()
+        self._settings = folder / "adb.d"
+        self._settings.mkdir()
+        self.set(
+            devices=["PHONE1   device usb:1-1 product:pa3q model:SM_S938B device:pa3q transport_id:1"],
+            features=["shell_v2", "cmd", "stat_v2"],
+            state="device",
+        )
 
-    def set(self, **changes: Any) -> None:
+    def set(
+        self, devices: list[str] | None = None, features: list[str] | None = None, state: str | None = None
+    ) -> None:
         """Change settings."""
-        self.settings |= changes
-        self.binary.with_suffix(".json").write_text(json.dumps(self.settings))
+        changes = {"devices": devices, "features": features, "get-state": None if state is None else [state]}
+        for name, lines in changes.items():
+            if lines is not None:
+                (self._settings / name).write_text("".join(f"{line}\n" for line in lines))
 
     def fail(self, command: str, stderr: str, code: int = 1) -> None:
         """Let a command fail from now on."""
-        self.set(fail={**self.settings["fail"], command: {"stderr": stderr, "code": code}})
+        (self._settings / f"fail-{command}").write_text(f"{stderr}\n")
+        (self._settings / f"code-{command}").write_text(str(code))
 
-    def calls(self, command: str) -> list[list[str]]:
+    def calls(self, command: str) -> list[str]:
         """The command lines so far that hold a command."""
-        lines = self.binary.with_suffix(".calls").read_text().splitlines()
-        return [call for call in map(json.loads, lines) if command in call]
+        lines = (self._settings / "calls").read_text().splitlines()
+        return [line for line in lines if command in line.split()[:3]]
 
     @property
     def adb(self) -> Adb:

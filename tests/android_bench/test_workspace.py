@@ -46,10 +46,8 @@ def test_other_content_has_another_folder(local_adb: Any, work_folder: Path, fil
 
 
 def test_a_file_that_arrives_changed_is_refused(local_adb: Any, work_folder: Path, files: dict[str, Path]) -> None:
-    script = local_adb.binary.read_text().replace(
-        "shutil.copy(rest[0], rest[1])", "open(rest[1], 'wb').write(b'noise')"
-    )
-    local_adb.binary.write_text(script)
+    script = local_adb.binary.read_text()
+    local_adb.binary.write_text(script.replace('cp "$1" "$2"', 'echo noise > "$2"'))
     with Workspace(local_adb.device) as workspace, pytest.raises(DeviceError, match=r"one arrived .* other content"):
         workspace.put(files)
     assert not work_folder.exists()

@@ -1,0 +1,46 @@
+"""Is what a device computed right? Asked where its bytes are not those of LiteRT on this machine.
+
+Other processors have other kernels: a device may round otherwise and still be right. Then the limits decide that hold
+for every runtime (runtime/parity.py): against the float64 PyTorch network, border included, on the image of the timed
+run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgesr.api.verifying import proof_file
+from edgesr.artifact import Artifact, Manifest
+from edgesr.graph_file import load_graph
+from edgesr.model.reference import load_reference
+from edgesr.runtime.cases import ParityCase
+from edgesr.runtime.parity import ParityRow, compare_end_to_end
+from edgesr.runtime.torch_runner import TorchRunner
+
+
+@dataclass(frozen=True, eq=False)
+class RecordedRunner:
+    """A runner whose one answer is known: what a device gave."""
+
+    name: str
+    answer: np.ndarray
+
+    def run(self, image: np.ndarray) -> np.ndarray:
+        """The answer."""
+        return self.answer
+
+
+def judge_output(
+    manifest: Manifest, artifact: Artifact, device: str, image: np.ndarray, output: np.ndarray
+) -> ParityRow:
+    """A device's output tensor for a float image (1, H, W, C), judged by the limits of the artifact's precision."""
+    model = load_reference(proof_file(manifest, artifact, artifact.reference))
+    network = load_graph(proof_file(manifest, artifact, artifact.graph))
+    runner = RecordedRunner(device, artifact.contract.decode(output))
+    rows = compare_end_to_end(
+        artifact.file, artifact.find_target().precision, network, model, TorchRunner(model), (runner,),
+        (ParityCase("natural, the timed run's", image),), contract=artifact.contract,
+    )  # fmt: skip
+    return next(row for row in rows if row.runner == device)
