@@ -27,7 +27,7 @@ NOT_DELEGATED = re.compile(r"Though (.+?) delegate is explicitly applied, the mo
 NOT_MADE = re.compile(
     r"(?P<what>[^\n]*(?:acceleration is unsupported on this platform|delegate (?:is )?not supported|"
     r"[Ff]ailed to (?:create|apply|load|initialize)[^\n]*delegate|[Cc]ould not create[^\n]*delegate|"
-    r"Failed to load library)[^\n]*)"
+    r"Failed to load library|No usable Dispatch runtime found)[^\n]*)"
 )
 REPLACED = re.compile(r"Replacing (\d+) out of (\d+) node\(s\) with delegate \(([^)]+)\)")
 PARTLY = re.compile(r"Explicitly applied (.+?) delegate, and the model graph will be (completely|partially) executed")
@@ -61,6 +61,9 @@ def fallback(text: str) -> str | None:
         return (
             f"the {left[1]} delegate took no operator: all would have run on the CPU; audit the file, or choose another"
         )
+    taken = [name for _, _, name in REPLACED.findall(text)]
+    if taken and all(name.startswith(CPU_DELEGATES) for name in taken):
+        return "no operator went to the delegate, XNNPACK took them on the CPU; give its libraries with --library"
     failed = NOT_MADE.search(text)
     if failed is not None:
         return f"the delegate does not start: {failed['what'].strip()}; give its libraries with --library"

@@ -42,7 +42,8 @@ DELEGATES: tuple[Delegate, ...] = (
         ("libtensorflowlite_neuron_delegate.so",),
     ),
     Delegate("litert-npu", "the NPU, by LiteRT's own benchmark_model and its dispatch library",
-             ("--use_npu=true", "--require_full_delegation=true"), loads_compiled=True),
+             ("--use_npu=true", "--use_cpu=false", "--require_full_delegation=true", "--dispatch_library_path={library}",
+              "--compiler_plugin_library_path={library}"), loads_compiled=True),
     Delegate("litert-gpu", "the GPU, by LiteRT's own benchmark_model",
              ("--use_gpu=true", "--use_cpu=false", "--require_full_delegation=true")),
 )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -107,6 +107,8 @@ class EdgeSRRunner:
         block = read_events(done.stdout)
         if not block.latencies_ms:
             raise DeviceError(f"{self.name}: {block.problem or 'it reported no run'}")
+        if not done.succeeded and block.problem is None:
+            return replace(block, problem=f"it reported all runs, then {_ending(done.code)}")
         return block
 
     def progress(self, line: str) -> int:
@@ -190,8 +192,15 @@ def refusal(name: str, done: Completed) -> DeviceError:
             f"{name} cannot start: {done.last_words}; give a program built for this device with --runner"
         )
     if done.code > SIGNAL_BASE:
-        number = done.code - SIGNAL_BASE
-        return DeviceError(f"{name} was ended by {SIGNALS.get(number, f'signal {number}')}; see its log")
+        return DeviceError(f"{name} {_ending(done.code)}; see its log")
     if done.succeeded and not text.strip():
         return DeviceError(f"{name} printed nothing; give a benchmark program with --runner")
     return DeviceError(f"{name} ended with code {done.code}: {done.last_words}; see its log")
+
+
+def _ending(code: int) -> str:
+    """How a program ended, by the code that a shell gives."""
+    if code <= SIGNAL_BASE:
+        return f"ended with code {code}"
+    number = code - SIGNAL_BASE
+    return f"was ended by {SIGNALS.get(number, f'signal {number}')}"

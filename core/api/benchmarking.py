@@ -75,7 +75,7 @@ def bench(
     `size` is the input size (H, W); None takes the artifacts' own, or 128x128. Raises `ArtifactError`.
     """
     manifest, artifacts = locate(path)
-    size = size or _common_size(artifacts)
+    size = size or common_size(artifacts)
     _refuse(manifest, artifacts, size)
     subjects: list[Subject] = []
     eager_of: list[int] = []
@@ -92,23 +92,23 @@ def bench(
 
 def _eager(manifest: Manifest, artifact: Artifact, size: tuple[int, int]) -> Subject:
     model = load_reference(proof_file(manifest, artifact, artifact.reference))
-    runner, image = TorchRunner(model, torch.float32), _image(artifact, size)
+    runner, image = TorchRunner(model, torch.float32), bench_image(artifact, size)
     return Subject(f"PyTorch eager {model.name}", runner.name, lambda: runner.run(image))
 
 
 def _subject(manifest: Manifest, artifact: Artifact, size: tuple[int, int], threads: int) -> Subject:
     target, path = artifact.find_target(), manifest.runnable(artifact)
     runner = open_runner(target.runners[0], target, path, artifact.contract, threads)
-    runner.prepare(_image(artifact, size))
+    runner.prepare(bench_image(artifact, size))
     return Subject(artifact.file, runner.name, runner.invoke)
 
 
-def _image(artifact: Artifact, size: tuple[int, int]) -> np.ndarray:
+def bench_image(artifact: Artifact, size: tuple[int, int]) -> np.ndarray:
     piece = with_channels(load_rgb(builtin_calibration_paths()[0]), artifact.contract.channels)
     return as_batch(cut(piece, size), artifact.contract).astype(np.float32)
 
 
-def _common_size(artifacts: tuple[Artifact, ...]) -> tuple[int, int]:
+def common_size(artifacts: tuple[Artifact, ...]) -> tuple[int, int]:
     """The size that some artifacts are fixed to; else the first that one was written for."""
     fixed = {size for artifact in artifacts if not artifact.contract.any_size for size in artifact.contract.sizes[:1]}
     if len(fixed) > 1:

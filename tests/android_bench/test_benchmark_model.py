@@ -110,6 +110,7 @@ def test_xnnpack_that_takes_nothing_is_no_fallback() -> None:
         "ERROR: Failed to load library libQnnTFLiteDelegate.so: dlopen failed: library not found",
         "WARNING: Failed to create NNAPI delegate",
         "Could not create the external delegate.",
+        "E litert: Failed to create a dispatch delegate kernel: No usable Dispatch runtime found",
     ],
 )
 def test_a_delegate_that_does_not_start_is_an_error(line: str) -> None:
@@ -135,6 +136,13 @@ def test_what_the_delegate_took_is_told(line: str, words: str, left: bool) -> No
     placement = read_placement(line, accelerated=True)
     assert placement is not None
     assert (placement.words, placement.left_to_cpu) == (words, left)
+
+
+def test_xnnpack_in_place_of_the_delegate_is_an_error() -> None:
+    line = "INFO: Replacing 470 out of 476 node(s) with delegate (TfLiteXNNPackDelegate) node, yielding 3 partitions.\n"
+    with pytest.raises(DeviceError, match="XNNPACK took them on the CPU"):
+        read_output(line + TF2, accelerated=True)
+    assert read_output(line + TF2, accelerated=False).placement is not None
 
 
 def test_without_a_word_nothing_is_claimed() -> None:
