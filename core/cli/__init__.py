@@ -14,6 +14,7 @@ import click
 from edgesr.cli.audit import audit
 from edgesr.cli.bench import bench
 from edgesr.cli.console import help_without_command
+from edgesr.cli.devices import devices
 from edgesr.cli.doctor import doctor
 from edgesr.cli.export import export
 from edgesr.cli.listing import models, targets
@@ -51,7 +52,7 @@ def cli(context: click.Context) -> None:
     help_without_command(context, MISUSED)
 
 
-for command in (export, verify, bench, audit, models, targets, doctor):
+for command in (export, verify, bench, audit, models, targets, devices, doctor):
     cli.add_command(command)
 
 

@@ -1,59 +1,17 @@
 """The three generations' output, each in the shape that public logs show (figures are made up)."""
 
+from pathlib import Path
+
 import pytest
 
 from edgesr.android_bench.benchmark_model import fallback, read_output, read_placement
 from edgesr.errors import DeviceError
 
-TF1 = """STARTING!
-Num runs: [50]
-Graph: [/data/local/tmp/model.tflite]
-Initialized session in 21.5ms
-Running benchmark for at least 1 iterations and at least 0.5 seconds
-count=18 first=27917 curr=27001 min=26800 max=29012 avg=27417.4 std=430
-
-Running benchmark for at least 50 iterations and at least 1 seconds
-count=50 first=23213 curr=23313 min=23100 max=24012 avg=23313.5 std=150
-
-Average inference timings in us: Warmup: 27417.4, Init: 21528, no stats: 23313.5
-"""
-TF2 = """STARTING!
-Log parameter values verbosely: [0]
-Min num runs: [50]
-Loaded model /data/local/tmp/model.tflite
-INFO: Initialized TensorFlow Lite runtime.
-The input model file size (MB): 0.17
-Initialized session in 18.777ms.
-Running benchmark for at least 5 iterations and at least 0 seconds but terminate if exceeding 150 seconds.
-count=5 first=64791 curr=56295 min=54873 max=65831 avg=57758.2 std=4065
-
-Running benchmark for at least 50 iterations and at least 0 seconds but terminate if exceeding 150 seconds.
-count=50 first=58154 curr=53809 min=53077 max=60727 avg=55043.2 std=1562
-
-Inference timings in us: Init: 18777, First inference: 64791, Warmup (avg): 57758.2, Inference (avg): 55043.2
-Memory footprint delta from the start of the tool (MB): init=8.97656 overall=18.5
-"""
-TF2_PERCENTILES = """INFO: STARTING!
-INFO: Running benchmark for at least 1 iterations and at least 0.5 seconds but terminate if exceeding 150 seconds.
-INFO: count=1 curr=905463 p5=905463 median=905463 p95=905463
-INFO: Running benchmark for at least 50 iterations and at least 1 seconds but terminate if exceeding 150 seconds.
-INFO: count=50 first=1200416 min=1198007 max=1.31e+06 avg=1.24e+06 std=1549 p5=1198333 median=1199281 p95=1304305
-INFO: Inference timings in us: Init: 614333, First inference: 905463, Warmup (avg): 905463, Inference (avg): 1.24e+06
-INFO: Memory footprint delta from the start of the tool (MB): init=133.086 overall=149.5
-"""
-LITERT = """INFO: [benchmark_litert_model.h:90]
-========== BENCHMARK RESULTS ==========
-INFO: [benchmark_litert_model.h:92] Signature name:       serving_default
-INFO: [benchmark_litert_model.h:94] Model initialization: 44.73 ms
-INFO: [benchmark_litert_model.h:96] Warmup (first):       9.04 ms
-INFO: [benchmark_litert_model.h:98] Warmup (avg):         8.04 ms (5 runs)
-INFO: [benchmark_litert_model.h:100] Inference (avg):      7.43 ms (10 runs)
-INFO: [benchmark_litert_model.h:104] Inference (min):      7.41 ms
-INFO: [benchmark_litert_model.h:106] Inference (max):      7.48 ms
-INFO: [benchmark_litert_model.h:108] Inference (std):      0.02
-INFO: [benchmark_litert_model.h:126] Init footprint:       12.50 MB
-INFO: [benchmark_litert_model.h:128] Overall footprint:    14.50 MB
-"""
+OUTPUTS = Path(__file__).parent / "data" / "benchmark_model"
+TF1 = (OUTPUTS / "tensorflow-1.txt").read_text(encoding="utf-8")
+TF2 = (OUTPUTS / "tensorflow-2.txt").read_text(encoding="utf-8")
+TF2_PERCENTILES = (OUTPUTS / "tensorflow-2-percentiles.txt").read_text(encoding="utf-8")
+LITERT = (OUTPUTS / "litert.txt").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
