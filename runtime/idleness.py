@@ -17,8 +17,9 @@ LIMIT_S = 0.5
 IDLE_SHARE = 0.1
 """A process that used less than this share of one core in a step is idle."""
 
+STAT = Path("/proc/stat")
 USER, NICE, SYSTEM, IRQ, SOFTIRQ, STEAL = 0, 1, 2, 5, 6, 7
-"""Columns of the line "cpu" in /proc/stat."""
+"""Columns of the line "cpu"."""
 
 
 def wait_until_idle(limit_s: float = LIMIT_S) -> bool:
@@ -60,7 +61,7 @@ class LoadWatch:
 def _jiffies() -> tuple[int, int] | None:
     """Ticks that all cores spent working, and ticks that were stolen."""
     try:
-        columns = [int(word) for word in Path("/proc/stat").read_text(encoding="ascii").split("\n")[0].split()[1:]]
+        columns = [int(word) for word in STAT.read_text(encoding="ascii").split("\n")[0].split()[1:]]
         return sum(columns[i] for i in (USER, NICE, SYSTEM, IRQ, SOFTIRQ)), columns[STEAL]
     except (OSError, ValueError, IndexError):
         return None

@@ -28,7 +28,7 @@ import numpy as np
 Z = 2.33
 BETWEEN_RUNS = math.log(1.01)
 POWER_Z = 1.645
-RESAMPLES = 400
+RESAMPLES = 200
 SEED = 20261125
 FIFTHS = 5
 FEWEST = 10

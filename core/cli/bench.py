@@ -155,9 +155,10 @@ def _refuse_idle_options(context: click.Context, device: str) -> None:
     idle, why = (ESTIMATING, "host times and estimates nothing") if device == HOST else (
         MEASURING, f"{device} is estimated, no run is timed"
     )  # fmt: skip
+    options = {param.name: param.opts[0] for param in context.command.params}
     for name in idle:
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"--{name.replace('_', '-')} has no use: --device {why}; leave out one of the two")
+            raise click.UsageError(f"{options[name]} has no use: --device {why}; leave out one of the two")
 
 
 def _refuse_plot(estimates: Sequence[FileEstimate], plot: Path | None) -> None:
