@@ -53,6 +53,12 @@ class PlacementError(EdgeSRError):
     exit_code = 3
 
 
+class SpeedError(EdgeSRError):
+    """An artifact got slower, where that was not allowed."""
+
+    exit_code = 3
+
+
 class DeviceError(EdgeSRError):
     """A device, emulator or connection failed."""
 

@@ -11,6 +11,7 @@ with a `settle` call waits before its run, untimed.
 
 from __future__ import annotations
 
+import importlib.metadata
 import math
 import os
 import platform
@@ -26,6 +27,8 @@ from edgesr.runtime.output_parity import OutputParity
 FEW_RUNS = 50
 WIDE_SPREAD = 1.25
 THROTTLED = 1.10
+PACKAGES = ("edgesr", "torch", "ai-edge-litert", "onnxruntime")
+"""Whose versions a latency may depend on."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,11 @@ class Benchmark:
             raise ValueError(f"{self.name}: {self.warmups} warm-ups in {self.threads} threads")
 
     @property
+    def runs(self) -> int:
+        """How many runs were timed."""
+        return sum(self.runs_per_sample) or len(self.latencies_ms)
+
+    @property
     def median_ms(self) -> float:
         """The median."""
         return statistics.median(self.latencies_ms)
@@ -106,18 +114,22 @@ class Benchmark:
             return None
         return statistics.median(self.latencies_ms[-third:]) / statistics.median(self.latencies_ms[:third])
 
+    @property
+    def label(self) -> str:
+        """The name, with the threads where they are more than one."""
+        return f"{self.name} ({self.threads} threads)" if self.threads is not None and self.threads > 1 else self.name
+
     def warnings(self) -> list[str]:
         """What a reader should doubt."""
-        found = [] if self.problem is None else [f"{self.name}: partial, {self.problem}"]
-        n = sum(self.runs_per_sample) or len(self.latencies_ms)
+        found = [] if self.problem is None else [f"{self.label}: partial, {self.problem}"]
         if self.runs_per_sample:
-            found.append(f"{self.name}: {self.runner} prints no single runs; {len(self.latencies_ms)} means of {n} runs")
-        if n < FEW_RUNS:
-            found.append(f"{self.name}: only {n} runs, {FEW_RUNS} or more give a steadier median")
+            found.append(f"{self.label}: no single runs are known, but {len(self.latencies_ms)} means of some")
+        if self.runs < FEW_RUNS:
+            found.append(f"{self.label}: only {self.runs} runs, {FEW_RUNS} or more give a steadier median")
         if self.p90_ms > WIDE_SPREAD * self.median_ms:
-            found.append(f"{self.name}: wide spread, p90 is {self.p90_ms / self.median_ms:.2f} x the median")
+            found.append(f"{self.label}: wide spread, p90 is {self.p90_ms / self.median_ms:.2f} x the median")
         if self.slowdown is not None and self.slowdown > THROTTLED:
-            found.append(f"{self.name}: the last third ran {self.slowdown:.2f} x as long as the first (throttling?)")
+            found.append(f"{self.label}: the last third ran {self.slowdown:.2f} x as long as the first (throttling?)")
         return found
 
     def to_json(self) -> dict[str, object]:
@@ -129,7 +141,7 @@ class Benchmark:
             "median_ms": self.median_ms,
             "p90_ms": self.p90_ms,
             "min_ms": self.min_ms,
-            "n": len(self.latencies_ms),
+            "n": self.runs,
             "warmups": self.warmups,
             "init_ms": self.init_ms,
             "peak_memory_bytes": self.peak_memory_bytes,
@@ -208,7 +220,15 @@ def environment() -> Mapping[str, object]:
         "cores": os.cpu_count(),
         "load_average": list(os.getloadavg()),
         "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
     }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _processor_name() -> str:

@@ -59,6 +59,7 @@ class LiteRTRunner:
             raise ArtifactError(f"{path} has no signature for {signature[0]}x{signature[1]}; export it again")
         self._signature = signature
         self._other: tuple[SignatureRunner, np.ndarray] | None = None
+        self._output: np.ndarray | None = None
 
     def run(self, image: np.ndarray) -> np.ndarray:
         """The output image; raises `ArtifactError` for a size that the contract refuses."""
@@ -85,7 +86,15 @@ class LiteRTRunner:
         if self._other is None:
             self._invoke(self._interpreter)
         else:
-            self._compute()
+            self._output = self._compute()
+
+    def result(self) -> np.ndarray:
+        """The image that the last `invoke` computed."""
+        if self._other is None:
+            return self._contract.decode(self._fetch())
+        if self._output is None:
+            raise ValueError("result comes after invoke")
+        return self._contract.decode(self._output)
 
     def trace(self, image: np.ndarray) -> Mapping[str, np.ndarray]:
         """Every activation, from a copy of the file whose tensors are all outputs."""
@@ -105,6 +114,9 @@ class LiteRTRunner:
             except (ValueError, RuntimeError) as error:
                 raise ArtifactError(f"{self.name} cannot run {self._source}: {first_line(error)}") from error
         self._invoke(self._interpreter)
+        return self._fetch()
+
+    def _fetch(self) -> np.ndarray:
         output: np.ndarray = self._interpreter.get_tensor(self._interpreter.get_output_details()[0]["index"])
         return output
 

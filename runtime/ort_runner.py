@@ -35,6 +35,7 @@ class OrtRunner:
         self._source = str(path)
         self._session = self._open_file(path)
         self._prepared: np.ndarray | None = None
+        self._output: np.ndarray | None = None
 
     def run(self, image: np.ndarray) -> np.ndarray:
         """The output image; raises `ArtifactError` for a size that the contract refuses."""
@@ -50,7 +51,13 @@ class OrtRunner:
 
     def invoke(self) -> None:
         """Run on what `prepare` set."""
-        self._run(self._session, None)
+        self._output = self._run(self._session, None)[0]
+
+    def result(self) -> np.ndarray:
+        """The image that the last `invoke` computed."""
+        if self._output is None:
+            raise ValueError("result comes after invoke")
+        return self._contract.decode(self._output)
 
     def trace(self, image: np.ndarray) -> Mapping[str, np.ndarray]:
         """Every value of the graph, from a copy of the file whose values are all outputs."""

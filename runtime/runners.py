@@ -30,6 +30,9 @@ class FileRunner(TracingRunner, Protocol):
     def invoke(self) -> None:
         """Compute on the prepared input and keep the result."""
 
+    def result(self) -> np.ndarray:
+        """The image that the last `invoke` computed, as `run` would return it."""
+
 
 def _xnnpack(path: Path, contract: IOContract, threads: int) -> FileRunner:
     return LiteRTRunner(path, contract, Kernels.XNNPACK, threads)

@@ -22,11 +22,28 @@ class TorchRunner:
         self.name = "torch" if dtype is torch.float64 else f"torch-{str(stored or dtype).removeprefix('torch.')}"
         self._module = copy.deepcopy(model.module).to(stored or dtype).to(dtype)
         self._dtype = dtype
+        self._prepared: Tensor | None = None
+        self._output: Tensor | None = None
 
     def run(self, image: np.ndarray) -> np.ndarray:
         """The output of the module's forward."""
         with torch.no_grad():
             return to_nhwc(self._module(to_nchw(image, self._dtype)))
+
+    def prepare(self, image: np.ndarray) -> None:
+        """Convert the image, so that `invoke` can be timed alone."""
+        self._prepared = to_nchw(image, self._dtype)
+
+    def invoke(self) -> None:
+        """Run the module's forward on what `prepare` set."""
+        with torch.no_grad():
+            self._output = self._module(self._prepared)
+
+    def result(self) -> np.ndarray:
+        """The image that the last `invoke` computed."""
+        if self._output is None:
+            raise ValueError("result comes after invoke")
+        return to_nhwc(self._output)
 
 
 class RememberingRunner:

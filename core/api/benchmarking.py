@@ -2,110 +2,155 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from edgesr.api.proving import with_channels
+from edgesr.api.footprint import MEASURABLE, peak_memory
+from edgesr.api.host_subjects import HostSpec, HostSubject, as_picture, bench_image, open_subject, plan_subjects
 from edgesr.api.verifying import proof_file
 from edgesr.artifact import Artifact, Manifest, locate
-from edgesr.errors import ArtifactError, EdgeSRError
+from edgesr.errors import ArtifactError, DeviceError, EdgeSRError
 from edgesr.graph_file import load_graph
-from edgesr.images import load_rgb
-from edgesr.model.reference import load_reference
 from edgesr.progress import Progress, silent
-from edgesr.quant.builtin import builtin_calibration_paths
 from edgesr.quantized import float_graph
-from edgesr.runtime.bench import Benchmark, Subject, environment, run_interleaved
-from edgesr.runtime.cases import as_batch, cut
-from edgesr.runtime.runners import open_runner
-from edgesr.runtime.torch_runner import TorchRunner
+from edgesr.runtime.bench import FEW_RUNS, Benchmark, Subject, environment, run_interleaved
+from edgesr.runtime.bench_record import BenchRecord, now
+from edgesr.runtime.idleness import LoadWatch, OthersLoad
+from edgesr.runtime.output_parity import OutputParity, compare_outputs
 from edgesr.threads import torch_threads
 
 DEFAULT_SIZE = (128, 128)
 BYTES_PER_VALUE = 28
 """What a runtime was measured to hold, over the number of values of its largest tensor: seven float32 tensors of it."""
-
-
-@dataclass(frozen=True)
-class HostBenchmark:
-    """Results on this machine, and for each the PyTorch eager result of its network, to which it is a ratio."""
-
-    results: tuple[Benchmark, ...]
-    baselines: tuple[Benchmark, ...]
-    size: tuple[int, int]
-    threads: int
-    environment: dict[str, object]
-
-    def ratio(self, result: Benchmark) -> float:
-        """A result's median over PyTorch eager's, from the same interleaved run."""
-        return result.median_ms / self.baselines[self.results.index(result)].median_ms
-
-    def warnings(self) -> list[str]:
-        """What a reader should doubt."""
-        return [warning for result in self.results for warning in result.warnings()]
-
-    def to_json(self) -> dict[str, object]:
-        """Plain values."""
-        return {
-            "device": "host",
-            "emulated": False,
-            "size": list(self.size),
-            "threads": self.threads,
-            "environment": self.environment,
-            "results": [result.to_json() | {"ratio_to_torch": self.ratio(result)} for result in self.results],
-            "warnings": self.warnings(),
-        }
+FEWEST_DB = 60.0
+"""PSNR to PyTorch eager below which a float file's timed output is worth a warning; the proof is `verify parity`."""
+BUSY_CORES = 0.1
+"""Others' load from which a reader should doubt the milliseconds."""
 
 
 def bench(
     path: Path,
     size: tuple[int, int] | None = None,
-    runs: int = 30,
+    runs: int = FEW_RUNS,
     warmups: int = 5,
-    threads: int = 1,
+    threads: Sequence[int] = (1,),
     progress: Progress = silent,
-) -> HostBenchmark:
-    """Time an artifact, or every artifact of an export folder, in the first runner of its target, beside PyTorch eager.
+    *,
+    runtimes: Sequence[str] = (),
+    memory: bool = True,
+) -> BenchRecord:
+    """Time an artifact, or every artifact of an export folder, beside PyTorch eager, at each number of threads.
 
-    `size` is the input size (H, W); None takes the artifacts' own, or 128x128. Raises `ArtifactError`.
+    `size` is the input size (H, W); None takes the artifacts' own, or 128x128. `runtimes` names the runners (none: the
+    first of each target). `memory` also measures each subject's peak, in a process of its own, where the system can.
+    Raises `ArtifactError` and `EdgeSRError`.
     """
     manifest, artifacts = locate(path)
     size = size or common_size(artifacts)
-    _refuse(manifest, artifacts, size)
-    subjects: list[Subject] = []
-    eager_of: list[int] = []
-    with torch_threads(threads):
-        for reference in dict.fromkeys(artifact.reference for artifact in artifacts):
-            proven_by_it = [artifact for artifact in artifacts if artifact.reference == reference]
-            eager_of += [len(subjects)] * (1 + len(proven_by_it))
-            subjects.append(_eager(manifest, proven_by_it[0], size))
-            subjects += [_subject(manifest, artifact, size, threads) for artifact in proven_by_it]
-        results = run_interleaved(subjects, runs, warmups, progress)
-    baselines = tuple(results[index] for index in eager_of)
-    return HostBenchmark(tuple(results), baselines, size, threads, dict(environment()))
+    threads = tuple(dict.fromkeys(threads))
+    specs, baselines = plan_subjects(artifacts, runtimes, threads)
+    _refuse(manifest, specs, size)
+    started = now()
+    with torch_threads(threads[0]):
+        subjects = _open_all(manifest, specs, size, progress)
+        calls = [_as_call(subject, max(threads)) for subject in subjects]
+        watch = LoadWatch()
+        results = run_interleaved(calls, runs, warmups, progress)
+        others = watch.read()
+        parities = [_parity(subject, subjects[index]) for subject, index in zip(subjects, baselines, strict=True)]
+    results = [_described(*row) for row in zip(results, subjects, parities, strict=True)]
+    del subjects, calls
+    failures: list[str] = []
+    if memory and MEASURABLE:
+        results, failures = _with_memory(results, manifest, specs, size, progress)
+    return BenchRecord(
+        device="host", size=size, threads=threads[0], runs=runs, warmups=warmups, started=started,
+        environment=dict(environment()) | _load_fields(others), results=tuple(results), baselines=tuple(baselines),
+        warnings=(*_load_warnings(others), *_parity_warnings(specs, results), *failures),
+    )  # fmt: skip
 
 
-def _eager(manifest: Manifest, artifact: Artifact, size: tuple[int, int]) -> Subject:
-    model = load_reference(proof_file(manifest, artifact, artifact.reference))
-    runner, image = TorchRunner(model, torch.float32), bench_image(artifact, size)
-    return Subject(f"PyTorch eager {model.name}", runner.name, lambda: runner.run(image))
+def _open_all(
+    manifest: Manifest, specs: Sequence[HostSpec], size: tuple[int, int], progress: Progress
+) -> list[HostSubject]:
+    """Every subject, loaded one after the other with nothing else at work.
+
+    The first of each runner is loaded twice: the time of a load is the file's, not that of starting a library.
+    """
+    subjects: list[HostSubject] = []
+    for done, spec in enumerate(specs):
+        progress("load", done, len(specs))
+        if all(subject.spec.runner != spec.runner for subject in subjects):
+            open_subject(manifest, spec, bench_image(spec.artifact, size))
+        subjects.append(open_subject(manifest, spec, bench_image(spec.artifact, size)))
+    return subjects
 
 
-def _subject(manifest: Manifest, artifact: Artifact, size: tuple[int, int], threads: int) -> Subject:
-    target, path = artifact.find_target(), manifest.runnable(artifact)
-    runner = open_runner(target.runners[0], target, path, artifact.contract, threads)
-    runner.prepare(bench_image(artifact, size))
-    return Subject(artifact.file, runner.name, runner.invoke)
+def _as_call(subject: HostSubject, most_threads: int) -> Subject:
+    """One thread leaves none spinning: nothing to wait for."""
+    settle = subject.settle if most_threads > 1 else None
+    return Subject(subject.name, subject.spec.runner, subject.invoke, settle)
 
 
-def bench_image(artifact: Artifact, size: tuple[int, int]) -> np.ndarray:
-    piece = with_channels(load_rgb(builtin_calibration_paths()[0]), artifact.contract.channels)
-    return as_batch(cut(piece, size), artifact.contract).astype(np.float32)
+def _described(result: Benchmark, subject: HostSubject, parity: OutputParity | None) -> Benchmark:
+    return dataclasses.replace(
+        result, init_ms=subject.init_ms, sha256=subject.sha256, parity=parity, threads=subject.spec.threads
+    )
+
+
+def _parity(subject: HostSubject, eager: HostSubject) -> OutputParity | None:
+    """The timed run's own output beside that of PyTorch eager, which has none itself."""
+    if subject is eager:
+        return None
+    artifact = subject.spec.artifact
+    found, wanted = (as_picture(one.result(), artifact) for one in (subject, eager))
+    return compare_outputs(found, wanted, f"{eager.name} in float32", artifact.contract.value_range)
+
+
+def _parity_warnings(specs: Sequence[HostSpec], results: Sequence[Benchmark]) -> list[str]:
+    found = []
+    for spec, result in zip(specs, results, strict=True):
+        parity = result.parity
+        if parity is None or parity.psnr_db is None or spec.artifact.find_target().precision.is_integer:
+            continue
+        if parity.psnr_db < FEWEST_DB:
+            found.append(
+                f"{result.name}: the timed run's output is {parity.psnr_db:.1f} dB from {parity.reference}; "
+                "check it with edgesr verify parity"
+            )
+    return found
+
+
+def _with_memory(
+    results: Sequence[Benchmark], manifest: Manifest, specs: Sequence[HostSpec], size: tuple[int, int],
+    progress: Progress,
+) -> tuple[list[Benchmark], list[str]]:  # fmt: skip
+    """The results with each subject's peak, and what failed; the last thing done: no child disturbs a timed run."""
+    measured, failures = [], []
+    for done, (result, spec) in enumerate(zip(results, specs, strict=True)):
+        progress("memory", done, len(specs))
+        try:
+            peak = peak_memory(manifest, spec.artifact.file, spec.runner, spec.threads, size)
+            result = dataclasses.replace(result, peak_memory_bytes=peak)
+        except DeviceError as error:  # what was timed is worth more than to be lost
+            failures.append(str(error))
+        measured.append(result)
+    return measured, failures
+
+
+def _load_fields(others: OthersLoad | None) -> dict[str, object]:
+    return {} if others is None else {"others": dataclasses.asdict(others)}
+
+
+def _load_warnings(others: OthersLoad | None) -> list[str]:
+    if others is None or others.busy_cores + others.stolen_cores < BUSY_CORES:
+        return []
+    return [
+        f"the machine was not quiet: others used {others.busy_cores:.2f} cores, {others.stolen_cores:.2f} were stolen; "
+        "trust ratios rather than milliseconds"
+    ]
 
 
 def common_size(artifacts: tuple[Artifact, ...]) -> tuple[int, int]:
@@ -118,19 +163,18 @@ def common_size(artifacts: tuple[Artifact, ...]) -> tuple[int, int]:
     return next(iter((*fixed, *own, DEFAULT_SIZE)))
 
 
-def _refuse(manifest: Manifest, artifacts: Sequence[Artifact], size: tuple[int, int]) -> None:
+def _refuse(manifest: Manifest, specs: Sequence[HostSpec], size: tuple[int, int]) -> None:
     """Raise `EdgeSRError` for a size that a file does not take, and where the networks would fill the machine.
 
     The system kills a process that fills it, unheard. TFLite files take the memory of their own size, too.
     """
     needed, largest = 0.0, size
-    for artifact in artifacts:
+    for artifact, runners in _runners_of_each(specs):
         refusal = artifact.contract.accepts(*size)
         if refusal:
             raise ArtifactError(f"{artifact.file}: {refusal}; give another --size")
         largest = max(largest, *artifact.contract.sizes[:1], size, key=math.prod)
         graph = float_graph(load_graph(proof_file(manifest, artifact, artifact.graph)))
-        runners = 2 if artifact is artifacts[0] else 1  # PyTorch eager beside the first
         needed += runners * BYTES_PER_VALUE * float(graph.values_per_input_pixel) * math.prod(largest)
     available = available_bytes()
     if available is not None and needed > available:
@@ -138,6 +182,15 @@ def _refuse(manifest: Manifest, artifacts: Sequence[Artifact], size: tuple[int, 
             f"a run at {largest[0]}x{largest[1]} may need {needed / 1e9:.0f} GB of memory, {available / 1e9:.0f} GB "
             "are free; give a smaller --size, or one file of the folder"
         )
+
+
+def _runners_of_each(specs: Sequence[HostSpec]) -> list[tuple[Artifact, int]]:
+    """Every file, and how many subjects it is loaded in, PyTorch eager among them."""
+    files = dict.fromkeys(spec.artifact.file for spec in specs)
+    return [
+        (next(s.artifact for s in specs if s.artifact.file == file), sum(s.artifact.file == file for s in specs))
+        for file in files
+    ]
 
 
 def available_bytes() -> int | None:

@@ -20,9 +20,10 @@ from edgesr.android_bench.device_facts import DeviceFacts, read_condition, read_
 from edgesr.android_bench.emulated.device import EmulatedDevice
 from edgesr.android_bench.measurement import DeviceFile, Measurement
 from edgesr.android_bench.protocol import Protocol, prepare
-from edgesr.api.benchmarking import bench_image, common_size
+from edgesr.api.benchmarking import common_size
 from edgesr.api.device_parity import judge_output
 from edgesr.api.device_programs import Program, choose_runner
+from edgesr.api.host_subjects import bench_image
 from edgesr.artifact import Artifact, Manifest, locate
 from edgesr.errors import ArtifactError, DeviceError, EdgeSRError, ParityError
 from edgesr.progress import Progress, silent

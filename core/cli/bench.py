@@ -1,41 +1,87 @@
-"""`edgesr bench`: latency on this machine, or what a vendor's compiler estimates for an NPU."""
+"""`edgesr bench`: latency on this machine or a phone, instructions, a compiler's estimate; and `bench compare`."""
 
 from __future__ import annotations
 
 import difflib
 import json
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgesr.atomic import write_atomically
-from edgesr.cli.console import Size, output_options, print_json, print_table, progress_bar
+from edgesr.cli.bench_compare import compare
+from edgesr.cli.bench_table import print_record
+from edgesr.cli.console import Size, output_options, print_json, progress_bar
+from edgesr.cli.device_bench import show_outcomes
 from edgesr.cli.estimate_table import print_comparison, print_estimate
+from edgesr.cli.phone_options import PhoneOptions, phone_options
 from edgesr.ethos_u import ETHOS_U
 
 if TYPE_CHECKING:
-    from edgesr.api.benchmarking import HostBenchmark
     from edgesr.api.estimating import FileEstimate
+    from edgesr.runtime.bench_record import BenchRecord
 
-THREADS = click.IntRange(1, 256)
+MOST_THREADS = 256
 """More than any phone or workstation has; the runtimes abort where the system grants no more."""
-HOST = "host"
-DEVICES = (HOST, *(npu.name for npu in ETHOS_U))
-MEASURING, ESTIMATING = ("runs", "warmup", "threads"), ("plot", "against_unfolded")
-"""Options that mean something on the host alone, and with an estimate alone."""
+HOST, ADB, EMULATED = "host", "adb", "emulated"
+ESTIMATED = tuple(npu.name for npu in ETHOS_U)
+DEVICES = (HOST, ADB, "adb:SERIAL", "adb:all", EMULATED, *ESTIMATED)
+ON_HOST, ON_PHONES, MEASURING, ESTIMATING = (
+    ("runtimes", "memory"), tuple(field.name for field in fields(PhoneOptions)), ("runs", "warmup", "threads"),
+    ("against_unfolded",),
+)  # fmt: skip
+"""Options that mean something on the host alone, on devices over adb, wherever runs are made, and with an estimate."""
 
 
 def parse_device(context: click.Context, param: click.Parameter, name: str) -> str:
     """A device in any case; fails for an unknown one, naming those most like it."""
+    kind, _, serial = name.partition(":")
+    if kind.lower() == ADB and (serial or ":" not in name):
+        return name if serial else ADB
     if name.lower() in DEVICES:
         return name.lower()
     near = difflib.get_close_matches(name.lower(), DEVICES, n=3, cutoff=0.5)
     raise click.BadParameter(f"no device is called '{name}'; choose {' or '.join(near or DEVICES)}", context, param)
 
 
-@click.command(short_help="Time exported files beside PyTorch on this machine, or estimate them for an NPU.")
+def parse_threads(context: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[int, ...]:
+    """Numbers of threads, one or more in each value, like 1 or 1,2; fails for what is none."""
+    words = [word.strip() for value in values for word in value.split(",")]
+    for word in words:
+        if not (word.isascii() and word.isdigit()):
+            raise click.BadParameter(f"'{word}' is no number of threads; write one like 1, or several like 1,2",
+                                     context, param)  # fmt: skip
+        if not 1 <= int(word) <= MOST_THREADS:
+            raise click.BadParameter(f"{word} is not in the range 1<=x<={MOST_THREADS}", context, param)
+    return tuple(dict.fromkeys(map(int, words)))
+
+
+class BenchGroup(click.Group):
+    """A group whose commands must be named, except the one that measures: anything else is meant for it.
+
+    So `edgesr bench OUT` and `edgesr bench --device host OUT` measure. A file called like a command is ./compare.
+    """
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """The context of the group where a command of it is named, else of the measuring command."""
+        if args and args[0] in self.commands:
+            return super().make_context(info_name, args, parent, **extra)
+        return measure.make_context(info_name, args, parent, **extra)
+
+
+@click.group(cls=BenchGroup, short_help="Time exported files beside PyTorch, or estimate them for an NPU; compare.")
+def bench() -> None:
+    """Measure, or compare what was measured."""
+
+
+@click.command(
+    epilog="\b\nCommands:\n  compare A.json B.json  Say what got faster or slower; see edgesr bench compare --help."
+)
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option(
     "--device",
@@ -43,56 +89,116 @@ def parse_device(context: click.Context, param: click.Parameter, name: str) -> s
     default=HOST,
     show_default=True,
     metavar="NAME",
-    help=f"Where: {', '.join(DEVICES)}. All but host are estimates of a compiler.",
+    help=f"Where: {', '.join(DEVICES[:5])} (instructions are counted), or what a compiler estimates: "
+    f"{', '.join(ESTIMATED)}.",
 )
 @click.option("--size", type=Size(), help="Input size (default: the file's own).")
-@click.option("--runs", type=click.IntRange(1), default=30, show_default=True, help="Timed runs of each file.")
+@click.option("--runs", type=click.IntRange(1), default=50, show_default=True, help="Timed runs of each file.")
 @click.option("--warmup", type=click.IntRange(0), default=5, show_default=True, help="Untimed runs before.")
-@click.option("--threads", type=THREADS, default=1, show_default=True, help="Threads of every runtime.")
-@click.option("--plot", type=click.Path(path_type=Path), help="Also draw an estimate, layer by layer, as SVG.")
+@click.option(
+    "--threads",
+    multiple=True,
+    default=("1",),
+    show_default=True,
+    callback=parse_threads,
+    metavar="N[,N...]",
+    help="Threads of every runtime; several are measured in one run.",
+)
+@click.option("--runtime", "runtimes", multiple=True, help="A runtime to time; repeat for several (default: one each).")
+@click.option("--memory/--no-memory", default=True, show_default=True, help="Measure each one's peak memory, too.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Also draw latency over runs, or an estimate, as SVG.")
+@phone_options
 @click.option("--against-unfolded", is_flag=True, help="Also estimate the graph with a RESHAPE/TRANSPOSE shuffle.")
 @click.option("--output", "-o", "out", type=click.Path(path_type=Path), help="Also write the JSON here.")
 @output_options
 @click.pass_context
-def bench(
+def measure(
     context: click.Context, path: Path, device: str, size: tuple[int, int] | None, runs: int, warmup: int,
-    threads: int, plot: Path | None, against_unfolded: bool, out: Path | None, as_json: bool, quiet: bool,
+    threads: tuple[int, ...], runtimes: tuple[str, ...], memory: bool, plot: Path | None, phone: PhoneOptions,
+    against_unfolded: bool, out: Path | None, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Time PATH, an artifact or a whole export folder, beside PyTorch eager: interleaved runs, ratios from one run.
 
-    With the name of an NPU as --device, nothing runs: its compiler estimates the cycles of each INT8 TFLite file.
+    On a phone (adb) or the emulated Arm64 device the TFLite files run there, over adb, and their outputs are compared
+    with this machine's. With the name of an NPU nothing runs: its compiler estimates each INT8 TFLite file's cycles.
     """
     _refuse_idle_options(context, device)
-    estimates: Sequence[FileEstimate] = ()
+    if device in ESTIMATED:
+        _estimate(path, device, size, against_unfolded, plot, out, as_json, quiet)
+        return
+    if device != HOST:
+        typed = context.get_parameter_source("runs") is click.core.ParameterSource.COMMANDLINE
+        _measure_devices(path, device, size, runs if typed else None, warmup, threads, phone, plot, out, as_json, quiet)
+        return
+    from edgesr.api.benchmarking import bench as run_bench
+
     with progress_bar(quiet or as_json) as progress:
-        if device == HOST:
-            from edgesr.api.benchmarking import bench as run_bench
+        record = run_bench(path, size, runs, warmup, threads, progress, runtimes=runtimes, memory=memory)
+    if as_json:
+        print_json(record.to_json())
+    elif not quiet:
+        print_record(record)
+    _write_json(record.to_json(), out)
+    if plot is not None:
+        _write_plot(record, plot)
 
-            result = run_bench(path, size, runs, warmup, threads, progress)
-            plain = result.to_json()
-        else:
-            from edgesr.api.estimating import estimate
 
-            estimates = estimate(path, device, size, against_unfolded, progress)
-            plain = {"device": device, "estimate": True, "results": [one.to_json() for one in estimates]}
-            _refuse_plot(estimates, plot)
+bench.add_command(compare)
+
+
+def _measure_devices(
+    path: Path, device: str, size: tuple[int, int] | None, runs: int | None, warmup: int, threads: tuple[int, ...],
+    phone: PhoneOptions, plot: Path | None, out: Path | None, as_json: bool, quiet: bool,
+) -> None:  # fmt: skip
+    if len(threads) > 1:
+        raise click.UsageError("--threads takes one number on a device; measure once for each")
+    from edgesr.api.device_benchmark import bench_on_devices
+
+    options = phone.resolve(device == EMULATED, runs, warmup, threads[0])
+    with progress_bar(quiet or as_json) as progress:
+        outcomes = bench_on_devices(path, device, size, options, progress)
+    records = [outcome.record for outcome in outcomes if outcome.record is not None]
+    if as_json:
+        print_json(records[0].to_json() if len(outcomes) == 1 and records else
+                   {"records": [record.to_json() for record in records]})  # fmt: skip
+    if plot is not None and records:
+        _write_plot(records[0], plot)
+    show_outcomes(outcomes, out, None if as_json or quiet else print_record)
+
+
+def _estimate(
+    path: Path, device: str, size: tuple[int, int] | None, against_unfolded: bool, plot: Path | None, out: Path | None,
+    as_json: bool, quiet: bool,
+) -> None:  # fmt: skip
+    from edgesr.api.estimating import estimate
+
+    with progress_bar(quiet or as_json) as progress:
+        estimates = estimate(path, device, size, against_unfolded, progress)
+    _refuse_plot(estimates, plot)
+    plain = {"device": device, "estimate": True, "results": [one.to_json() for one in estimates]}
     if as_json:
         print_json(plain)
-    elif not quiet and device == HOST:
-        _print_bench(result)
     elif not quiet:
         _print_estimates(estimates)
-    _write_files(plain, out, estimates, plot)
+    _write_json(plain, out)
+    if plot is not None:
+        from edgesr.export.npu.estimate_plot import draw_estimate
+
+        _write_text(draw_estimate(estimates[0].estimate, estimates[0].file), plot)
 
 
 def _refuse_idle_options(context: click.Context, device: str) -> None:
-    """Fail for an option that would be ignored: an estimate times nothing, the host draws no plot."""
-    idle, why = (ESTIMATING, "host times and estimates nothing") if device == HOST else (
-        MEASURING, f"{device} is estimated, no run is timed"
-    )  # fmt: skip
+    """Fail for an option that would be ignored on this device."""
+    if device == HOST:
+        idle, why = (*ESTIMATING, *ON_PHONES), "host estimates nothing, and needs no adb"
+    elif device in ESTIMATED:
+        idle, why = (*MEASURING, *ON_HOST, *ON_PHONES), f"{device} is estimated, no run is timed"
+    else:
+        idle, why = (*ESTIMATING, *ON_HOST), f"{device} runs the TFLite files alone, by its own runtime"
+    options = {param.name: param.opts[0] for param in context.command.params}
     for name in idle:
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"--{name.replace('_', '-')} has no use: --device {why}; leave out one of the two")
+            raise click.UsageError(f"{options[name]} has no use: --device {why}; leave out one of the two")
 
 
 def _refuse_plot(estimates: Sequence[FileEstimate], plot: Path | None) -> None:
@@ -100,18 +206,21 @@ def _refuse_plot(estimates: Sequence[FileEstimate], plot: Path | None) -> None:
         raise click.UsageError(f"--plot draws one file, PATH holds {len(estimates)} that fit; name one of them")
 
 
-def _write_files(
-    plain: dict[str, object], out: Path | None, estimates: Sequence[FileEstimate], plot: Path | None
-) -> None:
-    """The files that were asked for; after all was printed, so that one that cannot be written loses nothing."""
+def _write_json(plain: dict[str, object], out: Path | None) -> None:
+    """The file that was asked for; after all was printed, so that one that cannot be written loses nothing."""
     if out is not None:
-        with write_atomically(out) as temporary:
-            temporary.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
-    if plot is not None:
-        from edgesr.export.npu.estimate_plot import draw_estimate
+        _write_text(json.dumps(plain, indent=2) + "\n", out)
 
-        with write_atomically(plot) as temporary:
-            temporary.write_text(draw_estimate(estimates[0].estimate, estimates[0].file), encoding="utf-8")
+
+def _write_plot(record: BenchRecord, plot: Path) -> None:
+    from edgesr.runtime.latency_plot import draw_record
+
+    _write_text(draw_record(record), plot)
+
+
+def _write_text(text: str, path: Path) -> None:
+    with write_atomically(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _print_estimates(estimates: Sequence[FileEstimate]) -> None:
@@ -124,24 +233,3 @@ def _print_estimates(estimates: Sequence[FileEstimate]) -> None:
             print_comparison({"shuffle on the host": one.estimate, "unfolded": one.unfolded})
         click.echo()
     click.echo("the host's shuffle is in no estimate, and no figure above was measured")
-
-
-def _print_bench(result: HostBenchmark) -> None:
-    rows = [
-        (
-            r.name,
-            r.runner,
-            f"{r.median_ms:.2f}",
-            f"{r.p90_ms:.2f}",
-            f"{r.min_ms:.2f}",
-            str(len(r.latencies_ms)),
-            f"{result.ratio(r):.2f}",
-        )
-        for r in result.results
-    ]
-    print_table(("file", "runner", "median ms", "p90 ms", "min ms", "runs", "ratio"), rows, right=(2, 3, 4, 5, 6))
-    height, width = result.size
-    click.echo(f"\n{height}x{width} input, {result.threads} thread(s), {result.environment['processor']}")
-    click.echo("ratio: the median over that of PyTorch eager in the same run")
-    for warning in result.warnings():
-        click.echo(f"warning: {warning}")

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 SECONDS = click.FloatRange(0, 86_400)
 FILE = click.Path(path_type=Path)
-OUR_BLOCKS, THEIR_BLOCKS = 5, 10
-"""benchmark_model gives one sample a block, so more blocks."""
+THEIR_BLOCKS = 10
+"""benchmark_model gives one sample a block, so more of them."""
 
 
 @dataclass(frozen=True)
@@ -38,22 +38,25 @@ class PhoneOptions:
         """The options that were typed, as they are typed."""
         return [f"--{field.name.replace('_', '-')}" for field in fields(self) if getattr(self, field.name)]
 
-    def resolve(self, runs: int | None, warmup: int | None, threads: int) -> DeviceOptions:
-        """The options for the API; raises `EdgeSRError` for a delegate that nobody knows."""
+    def resolve(self, emulated: bool, runs: int | None, warmup: int, threads: int) -> DeviceOptions:
+        """The options for the API, where `runs` None means what is usual there.
+
+        Raises `EdgeSRError` for a delegate that nobody knows.
+        """
         from edgesr.android_bench.affinity import Affinity
         from edgesr.android_bench.delegates import XNNPACK, find_delegate
         from edgesr.android_bench.protocol import Protocol
-        from edgesr.api.device_benchmark import DeviceOptions
+        from edgesr.api.device_benchmark import EMULATED_PROTOCOL, DeviceOptions
         from edgesr.api.device_programs import Program
 
         delegate = XNNPACK if self.delegate is None else find_delegate(self.delegate)
         program = Program(self.runner, delegate, self.library, self.runner_option)
-        usual = Protocol()
+        usual = EMULATED_PROTOCOL if emulated else Protocol()
         runs = usual.runs if runs is None else runs
-        blocks = self.blocks or (OUR_BLOCKS if self.runner is None else THEIR_BLOCKS)
+        blocks = self.blocks or (usual.blocks if self.runner is None else THEIR_BLOCKS)
         asked = Protocol(
             runs=runs,
-            warmups=usual.warmups if warmup is None else warmup,
+            warmups=usual.warmups if emulated else warmup,
             blocks=min(blocks, runs),
             threads=threads,
             affinity=Affinity(self.affinity or usual.affinity.value),

@@ -54,8 +54,9 @@ def test_json_and_plot(run: Run, asked: list[tuple[object, ...]], tmp_path: Path
     [
         (("--device", "ethos-u85-1000"), "no device is called 'ethos-u85-1000'; choose ethos-u85-1024 or"),
         (("--device", "pixel"), "no device is called 'pixel'; choose"),
-        (("--plot", "x.svg"), "--plot has no use: --device host times and estimates nothing"),
-        (("--against-unfolded",), "--against-unfolded has no use"),
+        (("--against-unfolded",), "--against-unfolded has no use: --device host estimates nothing"),
+        (("--device", "ethos-u85-1024", "--runtime", "onnxruntime"), "--runtime has no use"),
+        (("--device", "ethos-u85-1024", "--no-memory"), "--memory has no use"),
         (("--device", "ethos-u85-1024", "--runs", "3"), "--runs has no use: --device ethos-u85-1024 is estimated"),
     ],
 )

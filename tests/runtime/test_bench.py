@@ -138,5 +138,5 @@ def test_settling_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_environment_names_the_machine() -> None:
     found = environment()
-    assert set(found) == {"system", "processor", "cores", "load_average", "python"}
+    assert set(found) == {"system", "processor", "cores", "load_average", "python", "packages"}
     assert found["cores"] == os.cpu_count() and isinstance(found["processor"], str)

@@ -1,0 +1,248 @@
+"""Compare two records of `edgesr bench` with a verdict that knows noise; instruction counts compare exactly.
+
+Artifacts are matched by name, runner and threads. Where both records hold the same yardstick (PyTorch eager on the same
+weights, threads and torch version), what is compared is each run's latency over the yardstick's in the same turn: the
+machine's own speed, and its changes during the run, cancel. Otherwise milliseconds are compared. Statistics: `noise`.
+
+Records that cannot be compared are refused. A different sha256 under one name is what a comparison is for, and said.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgesr.errors import ArtifactError
+from edgesr.runtime.bench import Benchmark
+from edgesr.runtime.bench_record import BenchRecord, Result
+from edgesr.runtime.instruction_counts import InstructionCounts
+from edgesr.runtime.noise import FEWEST, MedianRatio, compare_medians, estimate_median
+
+
+class Verdict(enum.Enum):
+    """What the second record says of the first's artifact."""
+
+    FASTER = "faster"
+    SLOWER = "slower"
+    NO_DIFFERENCE = "no difference seen"
+
+
+class Measure(enum.Enum):
+    """What was compared."""
+
+    RATIO = "ratio to the yardstick"
+    MILLISECONDS = "milliseconds"
+    INSTRUCTIONS = "instructions"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One artifact in two records.
+
+    `ratio` is new over old. `low` to `high` is its 98 % interval, and `smallest` the least ratio that would have been
+    seen; infinite where there are too few runs, and 1 for instructions, which are exact.
+    """
+
+    name: str
+    runner: str
+    threads: int
+    measure: Measure
+    verdict: Verdict
+    ratio: float
+    low: float
+    high: float
+    smallest: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """The verdict; instructions are no time."""
+        if self.measure is not Measure.INSTRUCTIONS:
+            return self.verdict.value
+        same = {Verdict.FASTER: "fewer instructions", Verdict.SLOWER: "more instructions"}
+        return same.get(self.verdict, "same count" if self.ratio == 1 else self.verdict.value)
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values; what is infinite is null."""
+        return {
+            "name": self.name,
+            "runner": self.runner,
+            "threads": self.threads,
+            "measure": self.measure.value,
+            "verdict": self.verdict.value,
+            "ratio": self.ratio,
+            "interval": [self.low, _finite(self.high)],
+            "smallest_seen": _finite(self.smallest),
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True)
+class RecordComparison:
+    """All artifacts that two records share, what is in one alone, and what a reader should know."""
+
+    rows: tuple[Comparison, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def slower(self) -> tuple[Comparison, ...]:
+        """The rows that got slower, or execute more instructions."""
+        return tuple(row for row in self.rows if row.verdict is Verdict.SLOWER)
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values."""
+        return {"results": [row.to_json() for row in self.rows], "notes": list(self.notes)}
+
+
+def compare_records(old: BenchRecord, new: BenchRecord) -> RecordComparison:
+    """Compare what both records hold; raises `ArtifactError` where they cannot be compared."""
+    _refuse(old, new)
+    before, after = _by_key(old), _by_key(new)
+    shared = [key for key in before if key in after]
+    if not shared:
+        raise ArtifactError(_nothing_shared(before, after))
+    yardsticks = {id(result) for record in (old, new) for result in _yardsticks(record)}
+    rows, notes = [], list(_alone(before, after))
+    for key in shared:
+        a, b = before[key], after[key]
+        if isinstance(a, InstructionCounts) and isinstance(b, InstructionCounts):
+            rows.append(_compare_counts(a, b, key[2]))
+        elif isinstance(a, Benchmark) and isinstance(b, Benchmark):
+            if id(a) in yardsticks and id(b) in yardsticks:
+                notes.append(_machine_note(a, b))
+            else:
+                rows.append(_compare_latencies(old, new, a, b))
+    if not rows:
+        raise ArtifactError("both records hold nothing but the yardstick; give records of the same artifacts")
+    return RecordComparison(tuple(rows), tuple(notes))
+
+
+Key = tuple[str, str, int]
+
+
+def _by_key(record: BenchRecord) -> dict[Key, Result]:
+    return {(result.name, result.runner, record.threads_of(result)): result for result in record.results}
+
+
+def _yardsticks(record: BenchRecord) -> list[Result]:
+    return [] if record.baselines is None else [record.results[index] for index in record.baselines]
+
+
+def machine_of(record: BenchRecord) -> str:
+    """What records must share to be compared: the environment's fingerprint, else device and processor."""
+    if "fingerprint" in record.environment:
+        return str(record.environment["fingerprint"])
+    parts = [record.device, *(str(record.environment[k]) for k in ("processor", "cores") if k in record.environment)]
+    return ", ".join(parts)
+
+
+def _refuse(old: BenchRecord, new: BenchRecord) -> None:
+    if (old.emulated is None) != (new.emulated is None):
+        raise ArtifactError("one record was timed and the other emulated; compare two of a kind")
+    if old.emulated != new.emulated:
+        raise ArtifactError(f"different emulations ({old.emulated}; {new.emulated}); compare two of one emulation")
+    if machine_of(old) != machine_of(new):
+        raise ArtifactError(
+            f"different devices ({machine_of(old)}; {machine_of(new)}); compare two records of one device"
+        )
+    if old.size != new.size:
+        sizes = " and ".join(f"{height}x{width}" for height, width in (old.size, new.size))
+        raise ArtifactError(f"different sizes ({sizes}); run both with the same --size")
+    kinds = [{type(result) for result in record.results} for record in (old, new)]
+    if not kinds[0] & kinds[1]:
+        raise ArtifactError("one record holds milliseconds and the other instructions; compare two of a kind")
+
+
+def _nothing_shared(before: Mapping[Key, Result], after: Mapping[Key, Result]) -> str:
+    if {key[:2] for key in before} & {key[:2] for key in after}:
+        counts = " and ".join(",".join(map(str, sorted({key[2] for key in keys}))) for keys in (before, after))
+        return f"different threads ({counts}); run both with the same --threads"
+    return "the records share no artifact of one name and runner; compare two runs of the same files"
+
+
+def _alone(before: Mapping[Key, Result], after: Mapping[Key, Result]) -> list[str]:
+    found = [("first", key) for key in before if key not in after] + [("second", k) for k in after if k not in before]
+    return [f"{key[0]} ({key[1]}, {key[2]} thread(s)) is in the {which} record alone" for which, key in found]
+
+
+def _machine_note(old: Benchmark, new: Benchmark) -> str:
+    return f"{old.name}: {old.median_ms:.2f} ms, then {new.median_ms:.2f} ms ({new.median_ms / old.median_ms:.3f} x)"
+
+
+def _compare_counts(old: InstructionCounts, new: InstructionCounts, threads: int) -> Comparison:
+    """Exactly: different where no run of the one executed as many as a run of the other."""
+    verdict = Verdict.NO_DIFFERENCE
+    if max(new.instructions) < min(old.instructions):
+        verdict = Verdict.FASTER
+    elif min(new.instructions) > max(old.instructions):
+        verdict = Verdict.SLOWER
+    notes = [f"{old.median:,} then {new.median:,} instructions"]
+    notes += [f"counts of the {which} record differ between its runs" for which, counts in
+              (("first", old), ("second", new)) if not counts.repeats]  # fmt: skip
+    ratio = new.median / old.median
+    return Comparison(
+        old.name, old.runner, threads, Measure.INSTRUCTIONS, verdict, ratio, ratio, ratio, 1.0,
+        (*notes, *_notes(old, new)),
+    )  # fmt: skip
+
+
+def _compare_latencies(old: BenchRecord, new: BenchRecord, a: Benchmark, b: Benchmark) -> Comparison:
+    yardsticks = _common_yardstick(old, new, a, b)
+    samples = [np.log(result.latencies_ms) for result in (a, b)]
+    if yardsticks is not None:
+        samples = [own - np.log(y.latencies_ms) for own, y in zip(samples, yardsticks, strict=True)]
+    found = compare_medians(estimate_median(samples[0]), estimate_median(samples[1]))
+    notes = list(_notes(a, b))
+    if math.isinf(found.smallest):
+        few = min(len(part) for part in samples)
+        notes.append(f"{few} runs are too few to tell, {FEWEST} are needed and 50 are usual")
+    measure = Measure.MILLISECONDS if yardsticks is None else Measure.RATIO
+    return Comparison(
+        a.name, a.runner, old.threads_of(a), measure, _verdict(found), found.ratio, found.low, found.high,
+        found.smallest, tuple(notes),
+    )  # fmt: skip
+
+
+def _verdict(found: MedianRatio) -> Verdict:
+    if not found.differs:
+        return Verdict.NO_DIFFERENCE
+    return Verdict.FASTER if found.ratio < 1 else Verdict.SLOWER
+
+
+def _common_yardstick(
+    old: BenchRecord, new: BenchRecord, a: Benchmark, b: Benchmark
+) -> tuple[Benchmark, Benchmark] | None:
+    """The yardstick that both have, turn by turn; None where it is not the same one, or turns are missing."""
+    first, second = old.baseline(a), new.baseline(b)
+    if first is None or second is None or first.sha256 is None:
+        return None
+    same = all(
+        (x.name, x.runner, x.sha256, len(x.latencies_ms)) == (first.name, first.runner, first.sha256, n)
+        and record.threads_of(x) == record.threads_of(own)
+        for record, x, own, n in ((old, first, a, len(a.latencies_ms)), (new, second, b, len(b.latencies_ms)))
+    )
+    return (first, second) if same and _torch_of(old) == _torch_of(new) else None
+
+
+def _torch_of(record: BenchRecord) -> object:
+    packages = record.environment.get("packages")
+    return packages.get("torch") if isinstance(packages, Mapping) else None
+
+
+def _notes(old: Result, new: Result) -> tuple[str, ...]:
+    """What the reader should know of the two results."""
+    found = []
+    if old.sha256 is not None and new.sha256 is not None and old.sha256 != new.sha256:
+        found.append(f"the file changed: sha256 {old.sha256[:12]}, then {new.sha256[:12]}")
+    for which, result in (("first", old), ("second", new)):
+        if result.problem is not None:
+            found.append(f"the {which} record is partial: {result.problem}")
+    return tuple(found)
+
+
+def _finite(x: float) -> float | None:
+    return x if math.isfinite(x) else None

@@ -1,0 +1,162 @@
+import dataclasses
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgesr.errors import ArtifactError
+from edgesr.runtime.bench import Benchmark
+from edgesr.runtime.bench_compare import Comparison, Measure, Verdict, compare_records
+from edgesr.runtime.bench_record import BenchRecord
+from edgesr.runtime.instruction_counts import InstructionCounts
+
+ENVIRONMENT = {"processor": "x", "cores": 2, "packages": {"torch": "2.13"}}
+EAGER_SHA, FILE_SHA = "ee" * 32, "aa" * 32
+
+
+def latencies(ms: float, seed: int, n: int = 50) -> tuple[float, ...]:
+    return tuple(float(v) for v in ms * np.exp(np.random.default_rng(seed).normal(0, 0.01, n)))
+
+
+def record(file_ms: float, eager_ms: float = 20.0, seed: int = 0, threads: int = 1, **fields: Any) -> BenchRecord:
+    """Eager and one file, both with a jitter of 1 %."""
+    eager = Benchmark("eager", "torch", latencies(eager_ms, seed + 1), 5, sha256=EAGER_SHA, threads=threads)
+    file = Benchmark("a", "litert", latencies(file_ms, seed), 5, sha256=FILE_SHA, threads=threads)
+    found = BenchRecord(
+        "host", (8, 12), threads, 50, 5, "2026-11-25T18:00:00+00:00", ENVIRONMENT, (eager, file), baselines=(0, 0)
+    )
+    return dataclasses.replace(found, **fields)
+
+
+def alone(found: BenchRecord) -> BenchRecord:
+    """Without the yardstick, as a phone's record is."""
+    return dataclasses.replace(found, results=found.results[1:], baselines=None)
+
+
+def only(old: BenchRecord, new: BenchRecord) -> Comparison:
+    (row,) = compare_records(old, new).rows
+    return row
+
+
+@pytest.mark.parametrize(
+    ("ms", "verdict"), [(9.0, Verdict.FASTER), (10.0, Verdict.NO_DIFFERENCE), (11.0, Verdict.SLOWER)]
+)
+def test_verdicts(ms: float, verdict: Verdict) -> None:
+    for strip in (alone, lambda found: found):
+        comparison = compare_records(strip(record(10.0)), strip(record(ms, seed=7)))
+        (row,) = comparison.rows
+        assert row.verdict is verdict and row.ratio == pytest.approx(ms / 10, rel=0.01)
+        assert row.low < ms / 10 < row.high and 1.01 < row.smallest < 1.05
+        assert bool(comparison.slower) == (verdict is Verdict.SLOWER)
+        assert (row.low <= 1 <= row.high) == (verdict is Verdict.NO_DIFFERENCE)
+
+
+def test_a_slower_machine_cancels_where_both_have_the_yardstick() -> None:
+    old, new = record(10.0), record(13.0, 26.0, seed=7)
+    assert only(old, new).measure is Measure.RATIO and only(old, new).verdict is Verdict.NO_DIFFERENCE
+    assert "eager: 20.0" in compare_records(old, new).notes[0] and "(1.298 x)" in compare_records(old, new).notes[0]
+    assert only(alone(old), alone(new)).measure is Measure.MILLISECONDS
+    assert only(alone(old), alone(new)).verdict is Verdict.SLOWER
+
+
+OTHER_YARDSTICK: list[dict[str, Any]] = [
+    {"environment": ENVIRONMENT | {"packages": {"torch": "2.14"}}},
+    {"results": (dataclasses.replace(record(10.0).results[0], sha256="ff" * 32), record(10.0).results[1])},
+    {"results": (dataclasses.replace(record(10.0).results[0], sha256=None), record(10.0).results[1])},
+    {"results": (dataclasses.replace(record(10.0).results[0], latencies_ms=(20.0,) * 49), record(10.0).results[1])},
+    {"results": (dataclasses.replace(record(10.0).results[0], name="other"), record(10.0).results[1])},
+]
+
+
+@pytest.mark.parametrize("changes", OTHER_YARDSTICK)
+def test_another_yardstick_is_none(changes: dict[str, Any]) -> None:
+    old, new = record(10.0), dataclasses.replace(record(10.0), **changes)
+    for pair in ((old, new), (new, old)):
+        assert {row.measure for row in compare_records(*pair).rows} == {Measure.MILLISECONDS}
+
+
+def test_a_changed_file_and_a_partial_record_are_said_and_not_refused() -> None:
+    eager, file = record(10.0, seed=3).results
+    assert isinstance(file, Benchmark)
+    partial = dataclasses.replace(
+        file, sha256="bb" * 32, latencies_ms=file.latencies_ms[:20], problem="the device went away"
+    )
+    row = only(record(10.0), dataclasses.replace(record(10.0), results=(eager, partial)))
+    assert row.notes == ("the file changed: sha256 aaaaaaaaaaaa, then bbbbbbbbbbbb",
+                         "the second record is partial: the device went away")  # fmt: skip
+    assert row.measure is Measure.MILLISECONDS, "its turns do not pair with the yardstick's"
+
+
+def test_too_few_runs_tell_nothing() -> None:
+    eager, file = record(20.0).results
+    assert isinstance(file, Benchmark)
+    few = dataclasses.replace(record(20.0), results=(eager, dataclasses.replace(file, latencies_ms=(20.0,) * 9)))
+    row = only(record(10.0), few)
+    assert row.verdict is Verdict.NO_DIFFERENCE and math.isinf(row.smallest)
+    assert row.notes == ("9 runs are too few to tell, 10 are needed and 50 are usual",)
+    plain = json.loads(json.dumps(row.to_json(), allow_nan=False))
+    assert plain["smallest_seen"] is None and plain["interval"] == [0.0, None]
+
+
+COUNTS = InstructionCounts("a", "runner", (100, 100))
+COUNTED = BenchRecord("emulated", (8, 12), 1, 2, 0, "2026-11-25T18:00:00+00:00", {}, (COUNTS,), "qemu")
+COUNT_CASES = [
+    ((100, 100), Verdict.NO_DIFFERENCE, "same count"),
+    ((101, 101), Verdict.SLOWER, "more instructions"),
+    ((99, 99), Verdict.FASTER, "fewer instructions"),
+    ((99, 101), Verdict.NO_DIFFERENCE, "no difference seen"),
+]
+
+
+@pytest.mark.parametrize(("counts", "verdict", "words"), COUNT_CASES)
+def test_instructions_compare_exactly(counts: tuple[int, int], verdict: Verdict, words: str) -> None:
+    row = only(COUNTED, dataclasses.replace(COUNTED, results=(dataclasses.replace(COUNTS, instructions=counts),)))
+    assert (row.verdict, row.words, row.measure) == (verdict, words, Measure.INSTRUCTIONS)
+    assert ("counts of the second record differ between its runs" in row.notes) == (counts == (99, 101))
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"size": (8, 13)}, r"different sizes \(8x12 and 8x13\); run both with the same --size"),
+    ({"device": "adb:1"}, r"different devices \(host, x, 2; adb:1, x, 2\); compare two records of one device"),
+    ({"environment": ENVIRONMENT | {"processor": "y"}}, r"different devices \(host, x, 2; host, y, 2\)"),
+    ({"environment": {"fingerprint": "pixel"}}, r"different devices \(host, x, 2; pixel\)"),
+    ({"results": (COUNTS,), "baselines": None, "emulated": "qemu"}, "one record was timed and the other emulated"),
+    ({"results": (COUNTS,), "baselines": None}, "one record holds milliseconds and the other instructions"),
+]
+
+
+@pytest.mark.parametrize(("changes", "words"), REFUSED)
+def test_what_cannot_be_compared_is_refused(changes: dict[str, Any], words: str) -> None:
+    old, new = record(10.0), dataclasses.replace(record(10.0), **changes)
+    with pytest.raises(ArtifactError, match=words):
+        compare_records(old, new)
+    with pytest.raises(ArtifactError):
+        compare_records(new, old)
+
+
+def test_emulations_threads_and_names_must_agree() -> None:
+    with pytest.raises(ArtifactError, match=r"different emulations \(qemu; another\); compare two of one emulation"):
+        compare_records(COUNTED, dataclasses.replace(COUNTED, emulated="another"))
+    with pytest.raises(ArtifactError, match=r"different threads \(1 and 2\); run both with the same --threads"):
+        compare_records(record(10.0), record(10.0, threads=2))
+    renamed = dataclasses.replace(record(10.0).results[1], name="b")
+    with pytest.raises(ArtifactError, match="share no artifact of one name and runner"):
+        compare_records(record(10.0), dataclasses.replace(record(10.0), results=(renamed,), baselines=None))
+    yardstick = dataclasses.replace(record(10.0), results=record(10.0).results[:1], baselines=(0,))
+    with pytest.raises(ArtifactError, match="nothing but the yardstick"):
+        compare_records(yardstick, yardstick)
+
+
+def test_a_phone_is_itself_under_another_serial() -> None:
+    environment = {"fingerprint": "google/husky/14"}
+    old, new = (alone(record(10.0, device=f"adb:{serial}", environment=environment)) for serial in (1, 2))
+    assert only(old, new).verdict is Verdict.NO_DIFFERENCE
+
+
+def test_what_is_in_one_record_alone_is_said() -> None:
+    extra = dataclasses.replace(record(10.0).results[1], name="b")
+    more = dataclasses.replace(record(10.0), results=(*record(10.0).results, extra), baselines=(0, 0, 0))
+    assert "b (litert, 1 thread(s)) is in the second record alone" in compare_records(record(10.0), more).notes
+    assert "b (litert, 1 thread(s)) is in the first record alone" in compare_records(more, record(10.0)).notes
