@@ -75,6 +75,7 @@ class Launcher:
         environment = {
             "PATH": "/system/bin", "HOME": WORK_FOLDER, "TMPDIR": WORK_FOLDER, "SHELL": SHELL, "USER": "shell",
             "ANDROID_ROOT": "/system", "ANDROID_DATA": "/data", "PROOT_TMP_DIR": str(self._root / PRIVATE),
+            "PROOT_FORCE_FOREIGN_BINARY": "1",
         }  # fmt: skip
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
