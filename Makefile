@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DEMO := demo-out
 PHOTO := docs/demo/photo.png
 
-.PHONY: demo test check test-slow npu-deps test-emulator train clean
+.PHONY: demo test check test-slow npu-deps emulator-deps runner test-emulator train clean
 
 $(STAMP): pyproject.toml setup.py constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -40,8 +40,23 @@ test-slow: $(STAMP)
 npu-deps: $(STAMP)
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[qnn,ethos-u]"
 
-test-emulator: npu-deps
-	$(BIN)/python -m pytest -q -m emulator
+# An arm64 device on this machine, behind the real adb: Debian's packages (sudo where you are not root), arm64 programs
+# and the runner in your cache folder. See docs/adr/0010-emulated-device.md.
+EMULATOR_PACKAGES := adb qemu-user proot gcc gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+emulator-deps: $(STAMP)
+	dpkg -s $(EMULATOR_PACKAGES) > /dev/null 2>&1 || { $(SUDO) apt-get update \
+	  && $(SUDO) apt-get install -y --no-install-recommends $(EMULATOR_PACKAGES); }
+	$(BIN)/python -m edgesr.android_bench.emulated.userland --if-missing
+	$(BIN)/python -m edgesr.android_bench.runner.build linux-arm64 --if-missing
+
+# The program that times files on a device, for 64-bit Arm Linux (and phones, CPU only).
+runner: $(STAMP)
+	$(BIN)/python -m edgesr.android_bench.runner.build linux-arm64
+
+test-emulator: npu-deps emulator-deps
+	EDGESR_REQUIRE_EMULATOR=1 $(BIN)/python -m pytest -q -m "emulator or device"
 
 # The bundled weights, from a folder of photographs: make train PHOTOS=path/to/photographs
 train: $(STAMP)

@@ -6,6 +6,7 @@ each of those that INT8 files can hold.
 """
 
 import dataclasses
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -317,6 +318,21 @@ def exported_once(small_checkpoint: Path, photos: Path, tmp_path_factory: pytest
 
     out = tmp_path_factory.mktemp("exported")
     return export(ExportRequest(targets=TARGETS, out=out, weights=small_checkpoint, calibration=photos))
+
+
+@pytest.fixture(scope="session")
+def emulator() -> Any:
+    """The class `EmulatedDevice`, for tests marked `device`; `make emulator-deps` installs what it needs.
+
+    Without that a test skips, and fails where EDGESR_REQUIRE_EMULATOR is set: there it was meant to run.
+    """
+    from edgesr.android_bench.emulated.device import EmulatedDevice
+    from edgesr.android_bench.emulated.requirements import INSTALL_LINE, missing
+
+    if absent := missing():
+        reason = f"the emulated device lacks {', '.join(absent)}; run {INSTALL_LINE}"
+        (pytest.fail if os.environ.get("EDGESR_REQUIRE_EMULATOR") else pytest.skip)(reason)
+    return EmulatedDevice
 
 
 @pytest.fixture

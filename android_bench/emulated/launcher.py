@@ -10,6 +10,7 @@ import asyncio
 import os
 import shutil
 import signal
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -74,6 +75,7 @@ class Launcher:
         environment = {
             "PATH": "/system/bin", "HOME": WORK_FOLDER, "TMPDIR": WORK_FOLDER, "SHELL": SHELL, "USER": "shell",
             "ANDROID_ROOT": "/system", "ANDROID_DATA": "/data", "PROOT_TMP_DIR": str(self._root / PRIVATE),
+            "PROOT_FORCE_FOREIGN_BINARY": "1",
         }  # fmt: skip
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
@@ -86,27 +88,29 @@ class Launcher:
 
     async def stop(self, process: asyncio.subprocess.Process) -> None:
         """End a command with all that it started, and wait until they are gone."""
+        if process.returncode is None:
+            # SIGQUIT makes proot kill everything that it traces; killing proot itself would set the guests free
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGQUIT)
+        ending = asyncio.create_task(_exit_of(process))
         try:
-            if process.returncode is None:
-                # SIGQUIT makes proot kill everything that it traces; killing proot itself would set the guests free
-                with suppress(ProcessLookupError):
-                    process.send_signal(signal.SIGQUIT)
-                try:
-                    await asyncio.wait_for(_exit_of(process), STOP_LIMIT_S)
-                except TimeoutError:
-                    await self._kill(process)
+            done, _ = await asyncio.wait({ending}, timeout=STOP_LIMIT_S)
+            if not done:
+                self._kill(process.pid)
+                await asyncio.wait({ending}, timeout=STOP_LIMIT_S)
         finally:
+            ending.cancel()
             self._running.discard(process)
 
-    async def _kill(self, process: asyncio.subprocess.Process) -> None:
-        while guests := guests_of({process.pid}):
+    def _kill(self, pid: int) -> None:
+        """The hard way, for a proot that does not answer: its guests first, round by round, then its group."""
+        while guests := guests_of({pid}):
             for guest in guests:
                 with suppress(ProcessLookupError):
                     os.kill(guest.pid, signal.SIGKILL)
-            await asyncio.sleep(0.01)
+            time.sleep(0.01)
         with suppress(ProcessLookupError):
-            process.kill()
-        await _exit_of(process)
+            os.killpg(pid, signal.SIGKILL)
 
     def processes(self) -> list[GuestProcess]:
         """The guest's processes that are alive."""

@@ -1,4 +1,4 @@
-"""`python -m edgesr.android_bench.emulated.userland [--debs FOLDER]`: the arm64 programs of the emulated device.
+"""`python -m edgesr.android_bench.emulated.userland [--debs FOLDER] [--if-missing]`: the device's arm64 programs.
 
 Debian's mksh (Android's shell) and toybox (Android's commands) with their C library, unpacked into the user's cache
 folder, together with two small libraries that are compiled here: access_shim.c for the guest and count_instructions.c
@@ -180,14 +180,24 @@ def _hash_sources() -> str:
     return digest.hexdigest()
 
 
+def _is_there() -> bool:
+    try:
+        find_userland()
+    except MissingBackendError:
+        return False
+    return True
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return 0, or the error's exit code after printing it in one line."""
     parser = argparse.ArgumentParser(
         prog="python -m edgesr.android_bench.emulated.userland", description="Fetch the emulated device's programs."
     )
     parser.add_argument("--debs", type=Path, help="a folder with the arm64 packages, instead of apt's sources")
+    parser.add_argument("--if-missing", action="store_true", help="do nothing where they are there already")
+    options = parser.parse_args(arguments)
     try:
-        userland = build_userland(parser.parse_args(arguments).debs)
+        userland = find_userland() if options.if_missing and _is_there() else build_userland(options.debs)
     except EdgeSRError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -35,6 +35,7 @@ from edgesr.android_bench.runner.bundle import (
     Bundle,
     Platform,
     bundles_folder,
+    find_bundle,
     litert_version,
     sha256_of,
     source_folder,
@@ -214,13 +215,25 @@ def _put_glibc(request: BuildRequest, folder: Path) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return 0, or the error's exit code after printing it in one line."""
     options = _parser().parse_args(arguments)
+    platform = Platform(options.platform)
     try:
-        bundle = build(BuildRequest(Platform(options.platform), options.output, options.ndk, options.litert))
+        if options.if_missing and _is_there(platform):
+            bundle = find_bundle(platform)
+        else:
+            bundle = build(BuildRequest(platform, options.output, options.ndk, options.litert))
     except EdgeSRError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     print(f"runner for {bundle.platform} with LiteRT {bundle.litert}: {bundle.folder}")
     return 0
+
+
+def _is_there(platform: Platform) -> bool:
+    try:
+        find_bundle(platform)
+    except (MissingBackendError, DeviceError):
+        return False
+    return True
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -231,6 +244,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, help=f"the bundle's folder (default: {bundles_folder()}/PLATFORM)")
     parser.add_argument("--ndk", type=Path, default=_given_ndk(), help="an Android NDK (default: $ANDROID_NDK_HOME)")
     parser.add_argument("--litert", type=Path, help=f"LiteRT's .aar or wheel for arm64, or the {LITERT} in it")
+    parser.add_argument("--if-missing", action="store_true", help="do nothing where a sound one is there already")
     return parser
 
 
