@@ -20,7 +20,7 @@ from edgesr.errors import ArtifactError
 from edgesr.runtime.bench import Benchmark
 from edgesr.runtime.bench_record import BenchRecord, Result
 from edgesr.runtime.instruction_counts import InstructionCounts
-from edgesr.runtime.noise import FEWEST, MedianRatio, compare_medians, estimate_median
+from edgesr.runtime.noise import BETWEEN_RUNS, FEWEST, MedianRatio, compare_medians, estimate_median
 
 
 class Verdict(enum.Enum):
@@ -106,7 +106,7 @@ def compare_records(old: BenchRecord, new: BenchRecord) -> RecordComparison:
     if not shared:
         raise ArtifactError(_nothing_shared(before, after))
     yardsticks = {id(result) for record in (old, new) for result in _yardsticks(record)}
-    rows, notes = [], list(_alone(before, after))
+    rows, notes = [], [*_load_notes(old, new), *_alone(before, after)]
     for key in shared:
         a, b = before[key], after[key]
         if isinstance(a, InstructionCounts) and isinstance(b, InstructionCounts):
@@ -169,6 +169,23 @@ def _alone(before: Mapping[Key, Result], after: Mapping[Key, Result]) -> list[st
     return [f"{key[0]} ({key[1]}, {key[2]} thread(s)) is in the {which} record alone" for which, key in found]
 
 
+def _load_notes(old: BenchRecord, new: BenchRecord) -> list[str]:
+    return [
+        f"others had {share:.0%} of the machine during the {which} record; changes that they can explain are not called"
+        for which, share in (("first", _others_share(old)), ("second", _others_share(new)))
+        if share > BETWEEN_RUNS
+    ]
+
+
+def _others_share(record: BenchRecord) -> float:
+    """The share of the cores that others used during a run; 0 where the record does not tell."""
+    others, cores = record.environment.get("others"), record.environment.get("cores")
+    if not isinstance(others, Mapping) or not isinstance(cores, int) or cores < 1:
+        return 0.0
+    taken = [others.get(name) for name in ("busy_cores", "stolen_cores")]
+    return sum(value for value in taken if isinstance(value, int | float) and value > 0) / cores
+
+
 def _machine_note(old: Benchmark, new: Benchmark) -> str:
     return f"{old.name}: {old.median_ms:.2f} ms, then {new.median_ms:.2f} ms ({new.median_ms / old.median_ms:.3f} x)"
 
@@ -195,7 +212,8 @@ def _compare_latencies(old: BenchRecord, new: BenchRecord, a: Benchmark, b: Benc
     samples = [np.log(result.latencies_ms) for result in (a, b)]
     if yardsticks is not None:
         samples = [own - np.log(y.latencies_ms) for own, y in zip(samples, yardsticks, strict=True)]
-    found = compare_medians(estimate_median(samples[0]), estimate_median(samples[1]))
+    others = max(_others_share(old), _others_share(new))
+    found = compare_medians(estimate_median(samples[0]), estimate_median(samples[1]), others)
     notes = list(_notes(a, b))
     if math.isinf(found.smallest):
         few = min(len(part) for part in samples)

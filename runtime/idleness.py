@@ -16,6 +16,8 @@ STEP_S = 0.002
 LIMIT_S = 0.5
 IDLE_SHARE = 0.1
 """A process that used less than this share of one core in a step is idle."""
+QUIET_STEPS = 3
+"""In a row: on a busy machine a thread that spins may miss one."""
 
 STAT = Path("/proc/stat")
 USER, NICE, SYSTEM, IRQ, SOFTIRQ, STEAL = 0, 1, 2, 5, 6, 7
@@ -24,14 +26,15 @@ USER, NICE, SYSTEM, IRQ, SOFTIRQ, STEAL = 0, 1, 2, 5, 6, 7
 
 def wait_until_idle(limit_s: float = LIMIT_S) -> bool:
     """Sleep until this process uses no processor time; False where it still did after `limit_s`."""
-    end = time.monotonic() + limit_s
-    while True:
-        used, started = time.process_time_ns(), time.perf_counter_ns()
-        time.sleep(STEP_S)
-        if time.process_time_ns() - used < IDLE_SHARE * (time.perf_counter_ns() - started):
-            return True
+    end, quiet = time.monotonic() + limit_s, 0
+    while quiet < QUIET_STEPS:
         if time.monotonic() > end:
             return False
+        used, started = time.process_time_ns(), time.perf_counter_ns()
+        time.sleep(STEP_S)
+        idle = time.process_time_ns() - used < IDLE_SHARE * (time.perf_counter_ns() - started)
+        quiet = quiet + 1 if idle else 0
+    return True
 
 
 @dataclass(frozen=True)

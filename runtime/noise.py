@@ -12,10 +12,12 @@ over the medians of five consecutive parts: an allowance for drift over the whol
 
 Two runs with medians M and M' differ by d = M' - M. With S = sqrt(s^2 + s'^2), they are called different where
 
-    |d| > z S + b,        z = 2.33 (98 %, two-sided),   b = log(1.01)
+    |d| > z S + b,        z = 2.33 (98 %, two-sided),   b = -log(1 - max(1 %, u, u'))
 
 b is what no single process can show of itself: where the system put its memory, which clock its core had. A change
-below 1 % is therefore never called. A true change of z S + b + 1.645 S is called with a probability of 95 %.
+below 1 % is therefore never called. u is the share of the machine's cores that others used or a hypervisor took during
+a run, where that was measured: where a share u is gone, a run may take 1 / (1 - u) as long, one subject more than
+another. A true change of z S + b + 1.645 S is called with a probability of 95 %.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from dataclasses import dataclass
 import numpy as np
 
 Z = 2.33
-BETWEEN_RUNS = math.log(1.01)
+BETWEEN_RUNS = 0.01
 POWER_Z = 1.645
 RESAMPLES = 200
 SEED = 20261125
@@ -68,10 +70,10 @@ def estimate_median(y: np.ndarray) -> MedianEstimate:
     return MedianEstimate(float(np.median(y)), max(errors))
 
 
-def compare_medians(old: MedianEstimate, new: MedianEstimate) -> MedianRatio:
-    """The new median over the old one."""
+def compare_medians(old: MedianEstimate, new: MedianEstimate, others: float = 0.0) -> MedianRatio:
+    """The new median over the old one; `others` is the larger share of the cores that others used during either run."""
     error = math.hypot(old.standard_error, new.standard_error)
-    difference, half = new.log_median - old.log_median, Z * error + BETWEEN_RUNS
+    difference, half = new.log_median - old.log_median, Z * error + _allowance(max(BETWEEN_RUNS, others))
     smallest = half + POWER_Z * error
     return MedianRatio(math.exp(difference), _exp(difference - half), _exp(difference + half), _exp(smallest))
 
@@ -82,6 +84,10 @@ def _bootstrap_error(y: np.ndarray, length: int) -> float:
     starts = np.random.default_rng(SEED).integers(0, n, (RESAMPLES, -(-n // length)))
     places = (starts[:, :, None] + np.arange(length)).reshape(RESAMPLES, -1)[:, :n] % n
     return float(np.median(y[places], axis=1).std(ddof=1))
+
+
+def _allowance(share: float) -> float:
+    return -math.log1p(-share) if share < 1 else math.inf
 
 
 def _exp(x: float) -> float:

@@ -100,6 +100,22 @@ def test_too_few_runs_tell_nothing() -> None:
     assert plain["smallest_seen"] is None and plain["interval"] == [0.0, None]
 
 
+def test_a_busy_machine_widens_the_interval_and_is_said() -> None:
+    busy = ENVIRONMENT | {"others": {"busy_cores": 0.3, "stolen_cores": 0.1}}
+    old, new = record(10.0), record(11.5, seed=7, environment=busy)
+    for pair in ((old, new), (new, old)):
+        assert only(*pair).verdict is Verdict.NO_DIFFERENCE and only(*pair).smallest > 1.2
+    assert compare_records(old, new).notes[0] == (
+        "others had 20% of the machine during the second record; changes that they can explain are not called"
+    )
+    quiet = ENVIRONMENT | {"others": {"busy_cores": 0.01, "stolen_cores": 0.0}}
+    found = compare_records(old, record(11.5, seed=7, environment=quiet))
+    assert found.rows[0].verdict is Verdict.SLOWER and len(found.notes) == 1
+    for other in ("x", {"busy_cores": "x"}, {}):
+        new = record(11.5, seed=7, environment=ENVIRONMENT | {"others": other})
+        assert only(old, new).verdict is Verdict.SLOWER
+
+
 COUNTS = InstructionCounts("a", "runner", (100, 100))
 COUNTED = BenchRecord("emulated", (8, 12), 1, 2, 0, "2026-11-25T18:00:00+00:00", {}, (COUNTS,), "qemu")
 COUNT_CASES = [

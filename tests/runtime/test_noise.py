@@ -114,17 +114,25 @@ def test_drift_over_the_whole_run_widens_the_error() -> None:
 
 def test_formulas() -> None:
     found = compare_medians(MedianEstimate(1.0, 0.03), MedianEstimate(1.1, 0.04))
-    half = Z * 0.05 + BETWEEN_RUNS
+    half = Z * 0.05 - math.log(1 - BETWEEN_RUNS)
     assert found.ratio == pytest.approx(math.exp(0.1)) and found.low == pytest.approx(math.exp(0.1 - half))
     assert found.high == pytest.approx(math.exp(0.1 + half))
     assert found.smallest == pytest.approx(math.exp(half + 1.645 * 0.05)) and not found.differs
+
+
+def test_no_change_below_what_others_took_is_called() -> None:
+    y = np.random.default_rng(3).normal(0, 1e-6, 50)
+    old, new = estimate_median(y), estimate_median(y + math.log(1.25))
+    assert compare_medians(old, new, others=0.19).differs and not compare_medians(old, new, others=0.21).differs
+    assert not compare_medians(old, new, others=1.0).differs
+    assert compare_medians(old, new, others=0.001) == compare_medians(old, new)
 
 
 def test_the_same_samples_give_the_same_answer_and_a_per_cent_is_never_called() -> None:
     y = np.random.default_rng(3).normal(0, 1e-6, 50)
     assert estimate_median(y) == estimate_median(y.copy())
     assert not compare_medians(estimate_median(y), estimate_median(y + math.log(1.0095))).differs
-    assert compare_medians(estimate_median(y), estimate_median(y + math.log(1.0105))).differs
+    assert compare_medians(estimate_median(y), estimate_median(y + math.log(1.0107))).differs
 
 
 @pytest.mark.parametrize("n", [1, FEWEST - 1])
