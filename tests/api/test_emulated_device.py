@@ -37,6 +37,8 @@ SIZE = (16, 20)
 PROTOCOL = Protocol(runs=2, warmups=1, blocks=1, cool_down_s=0, time_limit_s=120)
 OUTPUTS = Path(__file__).parent.parent / "android_bench" / "data" / "benchmark_model"
 LEFT_LIMIT_S = 10.0
+FLOAT_LIMIT = 1e-5
+"""Sums of float kernels have another order on Arm for a network of so few channels."""
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +103,11 @@ def test_every_file_is_counted_and_its_bytes_are_this_machines(exported_once: An
     for result in record.results:
         assert isinstance(result, InstructionCounts)
         assert len(result.instructions) == 3 and result.repeats, result
-        assert result.parity is not None and result.parity.equal, result
+        assert result.parity is not None
+        if "int8" in result.name or "a16w8" in result.name:
+            assert result.parity.equal, result
+        else:
+            assert result.parity.max_difference < FLOAT_LIMIT, result
     assert "ms" not in str(record.to_json()["results"]).replace("params", "")
 
 
