@@ -94,7 +94,11 @@ class Adbd:
         return self._shell.serve
 
     async def _sync(self, stream: Stream, words: str) -> None:
-        await serve_sync(stream, self._storage)
+        await serve_sync(stream, self._storage, self._hear_push)
+
+    def _hear_push(self, path: str) -> None:
+        if self._faults.drop_on_push is not None and self._faults.drop_on_push in path:
+            asyncio.get_running_loop().call_later(DROP_DELAY_S, self.drop)
 
     def _watch(self, data: bytes) -> None:
         """Drop once a command has printed what was waited for, though it came in pieces."""
@@ -108,4 +112,4 @@ class Adbd:
 OFFLINE_AFTER_S = 0.2
 """How long a device that goes offline is there: long enough for the host's greeting."""
 DROP_DELAY_S = 0.05
-"""Time for what was printed to reach the host."""
+"""Time for what was printed to reach the host, or for a part of a push to reach the device."""

@@ -38,7 +38,8 @@ class EmulatedDevice:
 
     `folder` holds the device's files and adb's (a temporary one where it is not given); only what the device put there
     is removed. `faults` make it misbehave. `instructions` counts those of each timed run, at half the speed. Each
-    device has an adb server of its own, unless it is `beside` another, open one, whose server then sees both.
+    device has an adb server of its own, unless it is `beside` another, open one, whose server then sees both. It ends
+    with the thread that opened it.
 
     Raises `MissingBackendError` where this machine lacks a part, `DeviceError` where one does not start.
     """

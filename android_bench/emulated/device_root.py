@@ -56,6 +56,7 @@ def properties(faults: Faults) -> dict[str, str]:
 def lay_out(root: Path, userland: Userland, faults: Faults) -> dict[str, Path]:
     """Fill the root folder; the files that must be bound over the host's (below /proc), by device path."""
     shutil.copytree(userland.root, root, symlinks=True, dirs_exist_ok=True)
+    _name_the_user(root / "etc")
     lines = [f"{name}={value}\n" for name, value in properties(faults).items()]
     (root / "system" / "build.prop").write_text("".join(lines), encoding="utf-8")
     for service, text in {**SERVICES, **faults.services}.items():
@@ -70,6 +71,17 @@ def lay_out(root: Path, userland: Userland, faults: Faults) -> dict[str, Path]:
     if faults.read_only:
         (root / "data" / "local" / "tmp").chmod(0o555)
     return binds
+
+
+def _name_the_user(folder: Path) -> None:
+    """Whoever runs the device is its user `shell`, or `root`: proot shows the host's numbers."""
+    accounts = {0: "root", os.getuid() or 2000: "shell"}
+    groups = {0: "root", os.getgid() or 2000: "shell"}
+    people = [
+        f"{name}:x:{number}:{os.getgid()}:{name}:/data/local/tmp:/system/bin/sh\n" for number, name in accounts.items()
+    ]
+    (folder / "passwd").write_text("".join(people), encoding="utf-8")
+    (folder / "group").write_text("".join(f"{name}:x:{n}:\n" for n, name in groups.items()), encoding="utf-8")
 
 
 def make_removable(root: Path) -> None:

@@ -23,8 +23,9 @@ class Faults:
     """A device's misbehaviour and its readings.
 
     `drop_after_seconds` counts from the first connection, `drop_on_command` is a text in a shell command that is
-    opened, `drop_on_output` one in what a command prints; a dropped device closes its connections and is never seen
-    again. `offline`: after the first connection the device no longer answers, though its port does.
+    opened, `drop_on_output` one in what a command prints, `drop_on_push` one in the path of a push; a dropped device
+    closes its connections and is never seen again. `offline`: after the first connection the device no longer answers,
+    though its port does.
     `no_space_after_bytes` are the bytes that adb can push before the device is full.
     `read_only` makes the work folder refuse every write. `files` are device paths (below /sys, /proc or anywhere) and
     what they hold; `services` are names of `dumpsys` services and what they print; `properties` are added to those of
@@ -37,6 +38,7 @@ class Faults:
     drop_after_seconds: float | None = None
     drop_on_command: str | None = None
     drop_on_output: str | None = None
+    drop_on_push: str | None = None
     read_only: bool = False
     no_space_after_bytes: int | None = None
     abi: str = "arm64-v8a"

@@ -23,8 +23,8 @@ PART_BYTES = 65536
 WORD = 0xFFFFFFFF
 
 
-async def serve_sync(stream: Stream, storage: Storage) -> None:
-    """Answer requests until the host says QUIT or goes away."""
+async def serve_sync(stream: Stream, storage: Storage, on_push: Callable[[str], None]) -> None:
+    """Answer requests until the host says QUIT or goes away; `on_push` hears the path of each push as it begins."""
     while True:
         letters, length = HEAD.unpack(await stream.read(HEAD.size))
         if letters == b"QUIT":
@@ -35,6 +35,7 @@ async def serve_sync(stream: Stream, storage: Storage) -> None:
         elif letters in (b"LIST", b"LIS2"):
             await stream.write(_list(letters, storage, path))
         elif letters == b"SEND":
+            on_push(path)
             await _receive(stream, storage, path)
         elif letters == b"RECV":
             await _send(stream, storage, path)

@@ -30,7 +30,6 @@ PACKAGES = ("mksh", "toybox", "libc6", "libcrypt1")
 LIBRARIES = ("ld-linux-aarch64.so.1", "libc.so.6", "libm.so.6", "libcrypt.so.1")
 FOLDERS = ("data/local/tmp", "sdcard", "proc", "sys", "dev", "tmp", "etc", "system/etc/dumpsys", "host-rootfs")
 """Also the places that proot binds host files to, so that it needs no folder of its own for them."""
-ACCOUNTS = "root:x:0:0:root:/:/system/bin/sh\nshell:x:2000:2000:shell:/data/local/tmp:/system/bin/sh\n"
 COMMANDS = (
     "[", "base64", "basename", "cat", "chmod", "chown", "chrt", "cksum", "clear", "cmp", "cp", "cut", "date", "dd",
     "df", "dirname", "dmesg", "du", "echo", "egrep", "env", "expr", "fallocate", "false", "fgrep", "file", "find",
@@ -44,8 +43,7 @@ COMMANDS = (
     "yes", "zcat",
 )  # fmt: skip
 """Commands that Android's toybox answers to; one that Debian's lacks says so."""
-GROUPS = "root:x:0:\nshell:x:2000:\n"
-SOURCES = ("access_shim.c", "count_instructions.c", "system/dumpsys", "system/getprop")
+SOURCES = ("access_shim.c", "count_instructions.c", "system/dumpsys", "system/getprop", "userland.py")
 COMPILE = ("-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC")
 HASH_FILE = "userland.sha256"
 FIRST_QEMU_OF_API_2 = 9
@@ -140,8 +138,6 @@ def _assemble(unpacked: Path, root: Path) -> None:
     for script in ("getprop", "dumpsys"):
         shutil.copyfile(Path(__file__).parent / "system" / script, programs / script)
         (programs / script).chmod(0o755)
-    (root / "etc" / "passwd").write_text(ACCOUNTS, encoding="utf-8")
-    (root / "etc" / "group").write_text(GROUPS, encoding="utf-8")
 
 
 def _first(folder: Path, *names: str) -> Path:

@@ -96,7 +96,7 @@ FACTS = {
     f"df -k {WORK}": lambda said: said.splitlines()[1].split()[-1].startswith("/"),
     "taskset -p $$": lambda said: "affinity mask" in said,
     "cat /sys/devices/system/cpu/possible": lambda said: said.startswith("0"),
-    "id": lambda said: said.startswith("uid="),
+    "id": lambda said: said.startswith("uid=") and ("(root)" in said or "(shell)" in said),
     "kill -0 $$ && echo alive": lambda said: said == "alive\n",
     "ps -A -o PID,ARGS | grep -c qemu-aarch64": lambda said: int(said) >= 1,
     "test -x /system/bin/ls && echo yes": lambda said: said == "yes\n",

@@ -164,5 +164,17 @@ def test_a_push_that_breaks_off_leaves_nothing(play: Any, root: Path) -> None:
     assert not (root / "data/local/tmp/half").exists()
 
 
+def test_a_device_can_drop_in_the_middle_of_a_push(play: Any, root: Path) -> None:
+    async def scene(host: Any, adbd: Adbd) -> None:
+        await host.greet()
+        remote = await host.open("sync:")
+        host.send(Command.WRTE, 7, remote, sent(f"{WORK}/model.tflite", bytes(100000))[:60000])
+        assert (await host.next()).command is Command.OKAY
+        assert await host.gone()
+
+    play(scene, Faults(drop_on_push=".tflite"))
+    assert not (root / "data/local/tmp/model.tflite").exists()
+
+
 def test_an_unknown_request_is_refused(ask: Any) -> None:
     assert failure(ask(request(b"NOPE", "x"))) == "unknown request b'NOPE'"
