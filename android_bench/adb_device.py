@@ -88,11 +88,17 @@ class AdbDevice:
         fault = fault_in(done.stderr)
         if fault is not None and done.stderr.startswith(("error:", "adb:")):
             raise error_from(f"{self.name} is lost while it ran {program}", done.stderr)
+        self.require_present(f"while it ran {program}")
+
+    def require_present(self, when: str) -> None:
+        """Raise `DeviceLostError` where adb no longer sees the device as ready.
+
+        To be asked whenever a program ended before it should: adb 29 ends with code 0 where a connection breaks.
+        """
         state = self._call(["get-state"], STATE_LIMIT_S)
         if state.stdout.strip() != READY:
             raise DeviceLostError(
-                f"{self.name} is lost while it ran {program}; reconnect it and start again "
-                "(the next run cleans up what it holds)"
+                f"{self.name} is lost {when}; reconnect it and start again (the next run cleans up what it holds)"
             )
 
 

@@ -171,7 +171,7 @@ class BenchmarkModelRunner:
     def read(self, done: Completed) -> Block:
         """Its timings, whatever its exit code; how it ended, where it printed none."""
         text = f"{done.stdout}\n{done.stderr}"
-        if done.succeeded:
+        if done.succeeded and text.strip():
             return read_output(text, not self.delegate.cpu)
         raise refusal(self.name, done)
 

@@ -132,6 +132,7 @@ class Measurement:
         for warning in block.warnings:
             self._note(f"{file.name}: {warning}")
         if block.problem is not None:
+            self._device.require_present("while it measured")
             raise DeviceError(f"{file.name} on {self._device.name}: {block.problem}; its log is {self._log}")
         if last:
             state.output = self._fetch(task.output, file, local)
@@ -152,6 +153,7 @@ class Measurement:
         try:
             return self._runner.read(done)
         except DeviceError as error:
+            self._device.require_present("while it measured")
             raise DeviceError(f"{name} on {self._device.name}: {error} ({self._log})") from error
 
     def _rescue(self, text: str, why: str) -> Block | None:
