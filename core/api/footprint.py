@@ -44,6 +44,8 @@ def peak_memory(manifest: Manifest, file: str, runner: str, threads: int, size: 
     try:
         peak = int(json.loads(child.stdout.splitlines()[-1])["peak_bytes"])
     except (ValueError, KeyError, TypeError, IndexError) as error:
+        with Path(log.name).open("a", encoding="utf-8") as file_of_log:
+            file_of_log.write(child.stdout)
         raise DeviceError(
             f"measuring the memory of {file} failed (exit code {child.returncode}), log in {log.name}; give --no-memory"
         ) from error

@@ -64,6 +64,9 @@ def test_a_signature_can_be_chosen(export: Any) -> None:
     default = LiteRTRunner(exported.path, exported.contract)
     for size in (*SIZES, (7, 9)):
         assert np.array_equal(runner.run(photograph(*size)), default.run(photograph(*size)))
+    runner.prepare(photograph(*SIZES[1]))
+    runner.invoke()
+    assert np.array_equal(runner.result(), default.run(photograph(*SIZES[1])))
     with pytest.raises(ArtifactError, match=r"has no signature for 8x8; export it again$"):
         LiteRTRunner(exported.path, exported.contract, signature=(8, 8))
 

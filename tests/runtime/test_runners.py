@@ -59,10 +59,14 @@ def test_prepare_and_invoke_compute_what_run_computes(name: str, runner: str, ex
     exported = export(name)
     its = opened(exported, runner)
     image = np.random.default_rng(0).integers(0, 256, (1, 9, 7, 3)) / 255
+    expected = opened(exported, runner).run(image)
+    its.prepare(1 - image)
+    its.invoke()
     its.prepare(image)
     its.invoke()
     its.invoke()
-    assert np.array_equal(its.run(image), opened(exported, runner).run(image))
+    assert np.array_equal(its.result(), expected), "of the last run, not of the one before"
+    assert np.array_equal(its.run(image), expected)
 
 
 @pytest.mark.parametrize(("name", "io", "layout"), CHOICES)

@@ -34,6 +34,16 @@ def test_the_network_in_float64(small: Any, image: np.ndarray) -> None:
     assert 0 < np.abs(found - rough).max() < 1e-5
 
 
+def test_prepare_and_invoke_compute_what_run_computes(small: Any, image: np.ndarray) -> None:
+    runner = TorchRunner(small.model, torch.float32)
+    with pytest.raises(ValueError, match="result comes after invoke"):
+        runner.result()
+    for shown in (1 - image, image):
+        runner.prepare(shown)
+        runner.invoke()
+    assert np.array_equal(runner.result(), runner.run(image))
+
+
 def test_other_dtypes_and_stored_weights(small: Any, image: np.ndarray) -> None:
     exact = TorchRunner(small.model).run(image)
     float32 = TorchRunner(small.model, torch.float32)
