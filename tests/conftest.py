@@ -50,6 +50,7 @@ from edgesr.ops import (
 )
 from edgesr.quantized import IMAGE_GRID, QuantizedGraph, QuantizedWeight, QuantParams
 
+SHARED = Path(os.environ.get("EDGESR_SHARED", Path(__file__).parents[2] / "shared"))
 CHANNELS = 4
 ODD, EVEN = (7, 9), (8, 10)
 SIGMOID_GRID = QuantParams(1 / 256, -128)
@@ -318,6 +319,15 @@ def exported_once(small_checkpoint: Path, photos: Path, tmp_path_factory: pytest
 
     out = tmp_path_factory.mktemp("exported")
     return export(ExportRequest(targets=TARGETS, out=out, weights=small_checkpoint, calibration=photos))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with the official checkpoint and the images."""
+    official = SHARED / "checkpoints" / "spanv2_x4_official.pth"
+    if not official.exists():
+        pytest.skip(f"the official checkpoint is not at {official}; set EDGESR_SHARED")
+    return SHARED
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ from edgesr.runtime.litert_runner import LiteRTRunner
 from edgesr.target import Compiler, Format
 
 ADB, ALL, EMULATED = "adb", "adb:all", "emulated"
-EMULATED_LABEL = "cortex-a76 by qemu-user: instructions are counted, no time is measured"
+EMULATED_LABEL = "cortex-a76 by qemu-user"
 EMULATED_PROTOCOL = Protocol(runs=3, warmups=1, blocks=1, time_limit_s=1800)
 
 

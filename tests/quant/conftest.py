@@ -1,6 +1,5 @@
 """Small graphs, networks and images: as fixtures, since test modules cannot import one another."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,6 @@ from edgesr.model.spanv2 import SPANV2
 from edgesr.ops import Constant, Conv2d, DepthwiseConv2d, Op, TensorSpec
 from edgesr.quant.images import load_calibration_images
 
-SHARED = Path(os.environ.get("EDGESR_SHARED", Path(__file__).parents[3] / "shared"))
-OFFICIAL = SHARED / "checkpoints" / "spanv2_x4_official.pth"
 SIZES = ((7, 5), (1, 1), (1, 6), (2, 9))
 ROUNDING = 1e-12  # of the largest output: float64 through tens of layers; a wrong channel differs by whole units
 
@@ -120,16 +117,8 @@ def small_spanv2() -> Graph:
 
 
 @pytest.fixture(scope="session")
-def shared() -> Path:
-    """The folder with the official checkpoint and the images."""
-    if not OFFICIAL.exists():
-        pytest.skip(f"the official checkpoint is not at {OFFICIAL}; set EDGESR_SHARED")
-    return SHARED
-
-
-@pytest.fixture(scope="session")
 def official_model(shared: Path) -> SRModel:
-    return load_model(weights=OFFICIAL)
+    return load_model(weights=shared / "checkpoints" / "spanv2_x4_official.pth")
 
 
 @pytest.fixture(scope="session")
