@@ -2,6 +2,8 @@
 
 from edgesr.api.auditing import AuditReport, audit
 from edgesr.api.benchmarking import bench
+from edgesr.api.device_benchmark import DeviceOptions, bench_on_devices
+from edgesr.api.devices import list_devices
 from edgesr.api.estimating import FileEstimate, estimate
 from edgesr.api.export_request import ExportRequest
 from edgesr.api.exporting import ExportResult, export
@@ -9,13 +11,16 @@ from edgesr.api.verifying import verify_parity, verify_quality
 
 __all__ = [
     "AuditReport",
+    "DeviceOptions",
     "ExportRequest",
     "ExportResult",
     "FileEstimate",
     "audit",
     "bench",
+    "bench_on_devices",
     "estimate",
     "export",
+    "list_devices",
     "verify_parity",
     "verify_quality",
 ]
