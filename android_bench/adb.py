@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from edgesr.errors import DeviceError, MissingBackendError
 READY = "device"
 SERVER_LIMIT_S = 30.0
 DRAIN_LIMIT_S = 5.0
+STOP_POLL_S = 0.2
 SERIAL_VARIABLE = "ANDROID_SERIAL"
 """adb's own: the device to take where none is named."""
 NO_ADB = (
@@ -57,11 +59,16 @@ class Adb:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def call(
-        self, arguments: Sequence[str], time_limit_s: float, on_line: Callable[[str], None] | None = None
+        self,
+        arguments: Sequence[str],
+        time_limit_s: float,
+        on_line: Callable[[str], None] | None = None,
+        stop: threading.Event | None = None,
     ) -> Completed:
         """Run adb with these arguments; `on_line` sees each line of its standard output as it comes.
 
-        Raises `DeviceError` where it cannot start or runs past the limit. It and its children are dead on return.
+        Raises `DeviceError` where it cannot start, runs past the limit, or another thread sets `stop`. It is dead on
+        return.
         """
         try:
             child = subprocess.Popen(
@@ -73,7 +80,7 @@ class Adb:
             raise DeviceError(
                 f"{self.binary} cannot be started: {error.strerror}; reinstall adb or give --adb"
             ) from error
-        return _follow(child, time_limit_s, on_line, f"adb {' '.join(arguments[:3])}")
+        return _follow(child, time_limit_s, on_line, stop, f"adb {' '.join(arguments[:3])}")
 
     def start_server(self) -> None:
         """Start adb's server where none runs, so that its words do not mix with a command's."""
@@ -148,7 +155,11 @@ def _adbutils_binary() -> Path | None:
 
 
 def _follow(
-    child: subprocess.Popen[str], time_limit_s: float, on_line: Callable[[str], None] | None, what: str
+    child: subprocess.Popen[str],
+    time_limit_s: float,
+    on_line: Callable[[str], None] | None,
+    stop: threading.Event | None,
+    what: str,
 ) -> Completed:
     """Read both streams until the child ends; kill it at the limit and on any exception, Ctrl-C included."""
     streams: dict[str, list[str]] = {"stdout": [], "stderr": []}
@@ -157,7 +168,7 @@ def _follow(
         _reader(child.stderr, streams["stderr"], None),
     ]
     try:
-        code = child.wait(timeout=time_limit_s)
+        code = _wait(child, time_limit_s, stop)
         for thread in threads:
             thread.join(DRAIN_LIMIT_S)  # a server that adb started may hold the streams open for ever
     except subprocess.TimeoutExpired as expired:
@@ -169,6 +180,21 @@ def _follow(
         _kill(child)
         raise
     return Completed(code, "".join(streams["stdout"]), "".join(streams["stderr"]))
+
+
+def _wait(child: subprocess.Popen[str], time_limit_s: float, stop: threading.Event | None) -> int:
+    """The child's exit code. Raises `TimeoutExpired` at the limit, `DeviceError` where it is to stop."""
+    if stop is None:
+        return child.wait(timeout=time_limit_s)
+    deadline = time.monotonic() + time_limit_s
+    while True:
+        try:
+            return child.wait(timeout=min(STOP_POLL_S, max(0.0, deadline - time.monotonic())))
+        except subprocess.TimeoutExpired:
+            if stop.is_set():
+                raise DeviceError("interrupted; the device was cleaned up") from None
+            if time.monotonic() >= deadline:
+                raise
 
 
 def _reader(stream: IO[str] | None, lines: list[str], on_line: Callable[[str], None] | None) -> threading.Thread:

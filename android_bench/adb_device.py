@@ -7,6 +7,7 @@ that says its code.
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -46,13 +47,17 @@ class AdbDevice:
         arguments: Sequence[str],
         time_limit_s: float = DEFAULT_LIMIT_S,
         on_line: Callable[[str], None] | None = None,
+        stop: threading.Event | None = None,
     ) -> Completed:
-        """Run a program on the device; raises `DeviceError` where the device is gone or the limit is passed."""
+        """Run a program on the device; raises `DeviceError` where the device is gone or the limit is passed.
+
+        `on_line` sees each line of its output as it comes; `stop`, set by another thread, ends the wait for it.
+        """
         line = quoted(arguments)
         if self.tells_exit_codes:
-            done = self._call(["shell", line], time_limit_s, on_line)
+            done = self._call(["shell", line], time_limit_s, on_line, stop)
         else:
-            done = with_exit_code(self._call(["shell", f"({line}); echo {EXIT_MARK}$?"], time_limit_s, on_line))
+            done = with_exit_code(self._call(["shell", f"({line}); echo {EXIT_MARK}$?"], time_limit_s, on_line, stop))
         if done.code == CONNECTION_CODE:
             self._refuse_if_lost(arguments[0], done)
         return done
@@ -79,9 +84,13 @@ class AdbDevice:
             raise error_from(what, text)
 
     def _call(
-        self, arguments: Sequence[str], time_limit_s: float, on_line: Callable[[str], None] | None = None
+        self,
+        arguments: Sequence[str],
+        time_limit_s: float,
+        on_line: Callable[[str], None] | None = None,
+        stop: threading.Event | None = None,
     ) -> Completed:
-        return self.adb.call(["-s", self.serial, *arguments], time_limit_s, on_line)
+        return self.adb.call(["-s", self.serial, *arguments], time_limit_s, on_line, stop)
 
     def _refuse_if_lost(self, program: str, done: Completed) -> None:
         """Tell a program that ended with 255 from a connection that broke."""

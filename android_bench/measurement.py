@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,16 +57,26 @@ class _Progress:
 
 
 class Measurement:
-    """One measurement on one device. `run` may raise; `results` tells at any time what was measured until then."""
+    """One measurement on one device. `run` may raise; `results` tells at any time what was measured until then.
+
+    Another thread ends it by setting `stop`.
+    """
 
     def __init__(
-        self, device: AdbDevice, runner: DeviceRunner, files: Sequence[DeviceFile], protocol: Protocol, log: Path
+        self,
+        device: AdbDevice,
+        runner: DeviceRunner,
+        files: Sequence[DeviceFile],
+        protocol: Protocol,
+        log: Path,
+        stop: threading.Event | None = None,
     ) -> None:
         self._device = device
         self._runner = runner
         self._files = files
         self._protocol = protocol
         self._log = log
+        self._stop = stop
         self._states = [_Progress() for _ in files]
         self._warnings: list[str] = []
         self.start: Start | None = None
@@ -142,7 +153,7 @@ class Measurement:
         lines: list[str] = []
         command = workspace.command(folder, self._runner.command(task, folder))
         try:
-            done = self._device.run(command, self._protocol.time_limit_s, lines.append)
+            done = self._device.run(command, self._protocol.time_limit_s, lines.append, self._stop)
         except BaseException as error:
             self._write_log(command, "".join(lines), f"{type(error).__name__}: {error}")
             block = self._rescue("".join(lines), str(error) or "interrupted")

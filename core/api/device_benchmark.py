@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,13 +60,14 @@ class DeviceOutcome:
 
 @dataclass(frozen=True)
 class _Job:
-    """What is measured: the files, and where they came from."""
+    """What is measured: the files, and where they came from; `stop` ends it."""
 
     manifest: Manifest
     artifacts: tuple[Artifact, ...]
     files: tuple[DeviceFile, ...]
     protocol: Protocol
     program: Program
+    stop: threading.Event = field(default_factory=threading.Event)
 
 
 def bench_on_devices(
@@ -95,8 +97,17 @@ def bench_on_devices(
     ready = [attached for attached in adb.attached() if attached.ready]
     if not ready:
         raise DeviceError("adb sees no device that is ready; see edgesr devices")
-    with ThreadPoolExecutor(len(ready)) as pool:
-        outcomes = [pool.submit(_bench_phone, AdbDevice(adb, one.serial), job, silent) for one in ready]
+    return _bench_phones([AdbDevice(adb, one.serial) for one in ready], job)
+
+
+def _bench_phones(devices: Sequence[AdbDevice], job: _Job) -> tuple[DeviceOutcome, ...]:
+    """Measure on all at once. Ctrl-C reaches this thread alone: it stops the others, who then clean up."""
+    with ThreadPoolExecutor(len(devices)) as pool:
+        outcomes = [pool.submit(_bench_phone, device, job, silent) for device in devices]
+        try:
+            wait(outcomes)
+        except KeyboardInterrupt:
+            job.stop.set()
         return tuple(outcome.result() for outcome in outcomes)
 
 
@@ -150,7 +161,7 @@ class _BrokenOffError(Exception):
 def _measure(device: AdbDevice, facts: DeviceFacts, job: _Job, log: Path, progress: Progress) -> Measurement:
     """A measurement that came to its end; raises `_BrokenOffError` for one that did not."""
     runner = choose_runner(job.program, facts)
-    measurement = Measurement(device, runner, job.files, job.protocol, log)
+    measurement = Measurement(device, runner, job.files, job.protocol, log, job.stop)
     start = prepare(lambda: read_condition(device), facts.cores, job.protocol, progress)
     try:
         measurement.run(start, progress)

@@ -149,6 +149,17 @@ def test_a_hanging_program_is_stopped_at_its_limit(local_adb: Any) -> None:
     assert time.monotonic() - begun < 10
 
 
+def test_another_thread_can_stop_a_program(local_adb: Any) -> None:
+    stop = threading.Event()
+    threading.Timer(0.3, stop.set).start()
+    begun = time.monotonic()
+    with pytest.raises(DeviceError, match="interrupted"):
+        local_adb.device.run(["sleep", "30"], stop=stop)
+    assert time.monotonic() - begun < 10
+    with pytest.raises(DeviceError, match=r"no answer within 0\.5 s"):
+        local_adb.device.run(["sleep", "30"], time_limit_s=0.5, stop=threading.Event())
+
+
 def test_lines_are_seen_as_they_come(local_adb: Any) -> None:
     seen: list[tuple[str, float]] = []
     first = threading.Event()

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,26 @@ def test_all_phones_have_a_record_each(
     outcomes = bench_on_devices(exported, "adb:all", SIZE, options)
     assert [outcome.device for outcome in outcomes] == ["adb:PHONE1", "adb:PHONE2"]
     assert any(outcome.record is not None for outcome in outcomes)
+
+
+def test_ctrl_c_stops_every_phone(
+    local_adb: Any, work_folder: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "benchmark_model"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/started; exec sleep 60\n")
+    program.chmod(0o755)
+
+    def interrupted(jobs: object) -> None:
+        while not (tmp_path / "started").exists():
+            time.sleep(0.05)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(device_benchmark, "wait", interrupted)
+    options = DeviceOptions(PROTOCOL, Program(program), local_adb.binary)
+    begun = time.monotonic()
+    (outcome,) = bench_on_devices(exported, "adb:all", SIZE, options)
+    assert time.monotonic() - begun < 40 and "interrupted" in str(outcome.error)
+    assert not work_folder.exists()
 
 
 def test_a_folder_without_tflite_files_is_refused(local_adb: Any, native_bundle: Path, exported: Path) -> None:
