@@ -25,6 +25,9 @@ PROPERTIES: Mapping[str, tuple[str, ...]] = {
     "fingerprint": ("ro.build.fingerprint",),
 }
 """The properties that tell each fact, best first."""
+EMULATOR_PROPERTIES = ("ro.kernel.qemu", "ro.boot.qemu")
+EMULATED_SOCS = ("qemu", "ranchu", "goldfish")
+"""What emulators call their SoC: qemu-user here, Android's own."""
 THERMAL_STATUSES = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
 """Android's thermal statuses (PowerManager.THERMAL_STATUS_*), by number."""
 
@@ -88,6 +91,7 @@ class DeviceFacts:
     cores: tuple[Core, ...] = ()
     memory_bytes: int | None = None
     available_bytes: int | None = None
+    emulator: bool = False
 
     @property
     def title(self) -> str:
@@ -116,6 +120,8 @@ def read_facts(shell: Shell) -> DeviceFacts:
         cores=_read_cores(shell),
         memory_bytes=memory.get("MemTotal"),
         available_bytes=memory.get("MemAvailable"),
+        emulator=any(properties.get(key) == "1" for key in EMULATOR_PROPERTIES)
+        or (found["soc"] or "").lower().startswith(EMULATED_SOCS),
     )
 
 

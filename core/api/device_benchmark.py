@@ -36,6 +36,7 @@ from edgesr.target import Compiler, Format
 
 ADB, ALL, EMULATED = "adb", "adb:all", "emulated"
 EMULATED_LABEL = "cortex-a76 by qemu-user"
+EMULATOR_DOUBT = "this device is an emulator: its milliseconds say nothing about any phone"
 EMULATED_PROTOCOL = Protocol(runs=3, warmups=1, blocks=1, time_limit_s=1800)
 
 
@@ -119,14 +120,13 @@ def _bench_phone(device: AdbDevice, job: _Job, progress: Progress) -> DeviceOutc
         refuse_unready(device)
         facts = read_facts(device)
         measurement = _measure(device, facts, job, log, progress)
-        record = _record(name, None, job, _environment(facts, measurement, job), measurement.results(), measurement)
+        record = _record(name, None, job, facts, measurement.results(), measurement)
         return DeviceOutcome(name, record, _parity_error(job, measurement), log)
     except _BrokenOffError as broken:
         results = broken.measurement.results()
         if not results:
             return DeviceOutcome(name, None, broken.cause, log)
-        environment = _environment(facts, broken.measurement, job)
-        record = _record(name, None, job, environment, results, broken.measurement)
+        record = _record(name, None, job, facts, results, broken.measurement)
         return DeviceOutcome(name, record, broken.cause, log)
     except (EdgeSRError, KeyboardInterrupt) as error:
         return DeviceOutcome(name, None, error, log)
@@ -146,7 +146,7 @@ def _bench_emulated(job: _Job, progress: Progress) -> DeviceOutcome:
             return DeviceOutcome(EMULATED, None, broken.cause, log)
         except (EdgeSRError, KeyboardInterrupt) as error:
             return DeviceOutcome(EMULATED, None, error, log)
-    record = _record(EMULATED, EMULATED_LABEL, job, _environment(facts, measurement, job), results, measurement)
+    record = _record(EMULATED, EMULATED_LABEL, job, facts, results, measurement)
     return DeviceOutcome(EMULATED, record, _parity_error(job, measurement, exact=True), log)
 
 
@@ -253,10 +253,10 @@ def _environment(facts: DeviceFacts, measurement: Measurement, job: _Job) -> Map
 
 
 def _record(
-    name: str, emulated: str | None, job: _Job, environment: Mapping[str, object], results: Sequence[Result],
-    measurement: Measurement,
-) -> BenchRecord:  # fmt: skip
-    warnings = (*(measurement.start.warnings if measurement.start else ()), *measurement.warnings())
+    name: str, emulated: str | None, job: _Job, facts: DeviceFacts, results: Sequence[Result], measurement: Measurement
+) -> BenchRecord:
+    doubts = (EMULATOR_DOUBT,) if facts.emulator else ()
+    warnings = (*doubts, *(measurement.start.warnings if measurement.start else ()), *measurement.warnings())
     return BenchRecord(
         device=name,
         emulated=emulated,
@@ -265,7 +265,7 @@ def _record(
         runs=job.protocol.runs,
         warmups=job.protocol.warmups,
         started=now(),
-        environment=environment,
+        environment=_environment(facts, measurement, job),
         results=tuple(results),
         warnings=() if emulated else warnings,
     )

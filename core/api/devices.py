@@ -66,7 +66,8 @@ def _phone(client: Adb, attached: Attached) -> BenchDevice:
     except EdgeSRError as error:
         return BenchDevice(name, attached.description, MEASURED, str(error))
     release = f"Android {facts.android}" if facts.android else "unknown Android"
-    return BenchDevice(name, f"{facts.title}, {release}, heat {condition.heat}", MEASURED)
+    emulator = "an emulator: " if facts.emulator else ""
+    return BenchDevice(name, f"{emulator}{facts.title}, {release}, heat {condition.heat}", MEASURED)
 
 
 def _emulated() -> BenchDevice:

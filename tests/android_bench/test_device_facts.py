@@ -79,6 +79,20 @@ def test_a_phone_tells_all() -> None:
     assert facts.title == "samsung SM-S938B, SM8750P (taken for SM8750, snapdragon-8-elite)"
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[ro.kernel.qemu]: [1]\n",
+        "[ro.boot.qemu]: [1]\n",
+        "[ro.soc.model]: [qemu cortex-a76]\n",
+        "[ro.hardware]: [ranchu]\n",
+    ],
+)
+def test_an_emulator_is_known(line: str) -> None:
+    assert read_facts(ScriptedShell({"getprop": line})).emulator
+    assert not read_facts(PHONE).emulator
+
+
 def test_its_condition() -> None:
     condition = read_condition(PHONE)
     assert condition.thermal_status == 1 and condition.heat == "1 (light)"

@@ -118,6 +118,7 @@ def test_it_is_measured_as_a_phone_is(int8_file: Path, as_phone: Opened) -> None
         (result,) = outcome.record.results
         assert isinstance(result, Benchmark) and len(result.latencies_ms) == 2
         assert result.parity is not None and result.parity.equal
+        assert any("this device is an emulator" in warning for warning in outcome.record.warnings)
         assert outcome.record.environment["device"]["abis"] == ["arm64-v8a"]  # type: ignore[index]  # JSON
 
 
