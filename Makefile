@@ -46,8 +46,8 @@ EMULATOR_PACKAGES := adb qemu-user proot gcc gcc-aarch64-linux-gnu libc6-dev-arm
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 emulator-deps: $(STAMP)
-	dpkg -s $(EMULATOR_PACKAGES) > /dev/null 2>&1 || { $(SUDO) apt-get update \
-	  && $(SUDO) apt-get install -y --no-install-recommends $(EMULATOR_PACKAGES); }
+	dpkg -s $(EMULATOR_PACKAGES) > /dev/null 2>&1 || { $(SUDO) apt-get -q -o Acquire::Retries=3 update \
+	  && $(SUDO) apt-get -q -o Acquire::Retries=3 install -y --no-install-recommends $(EMULATOR_PACKAGES); }
 	$(BIN)/python -m edgesr.android_bench.emulated.userland --if-missing
 	$(BIN)/python -m edgesr.android_bench.runner.build linux-arm64 --if-missing
 

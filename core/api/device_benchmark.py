@@ -37,7 +37,7 @@ from edgesr.target import Compiler, Format
 ADB, ALL, EMULATED = "adb", "adb:all", "emulated"
 EMULATED_LABEL = "cortex-a76 by qemu-user"
 EMULATOR_DOUBT = "this device is an emulator: its milliseconds say nothing about any phone"
-EMULATED_PROTOCOL = Protocol(runs=3, warmups=1, blocks=1, time_limit_s=1800)
+EMULATED_PROTOCOL = Protocol(runs=3, warmups=2, blocks=1, time_limit_s=1800)
 
 
 @dataclass(frozen=True)
