@@ -1,21 +1,14 @@
-"""A compiler as a child process: a list of arguments, a time limit, and its whole output in a log file.
-
-Vendor compilers crash, hang and print from C; nothing of that may reach edgesr's own process or get lost.
-"""
+"""A vendor's compiler as a child process: what it said, and why it failed."""
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import subprocess
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgesr.atomic import write_atomically
 from edgesr.errors import ExportError
+from edgesr.program import run_program, signal_name
 
 
 @dataclass(frozen=True)
@@ -37,7 +30,7 @@ class ChildResult:
     def cause(self) -> str:
         """Why it failed: its last words, or the signal that killed it."""
         if self.code < 0:
-            return f"{self.tool} died of {_signal_name(-self.code)}"
+            return f"{self.tool} died of {signal_name(-self.code)}"
         lines = [line.strip() for text in (self.stderr, self.stdout) for line in reversed(text.splitlines())]
         words = next((line for line in lines if line), "it said nothing")
         return f"{self.tool} ended with code {self.code}: {words}"
@@ -57,44 +50,12 @@ def run_child(
     Raises `ExportError` where it runs past the time limit (its whole group of processes is killed) or cannot start.
     """
     try:
-        child = subprocess.Popen(
-            list(arguments), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            errors="replace", env={**os.environ, **(environment or {})}, start_new_session=True,
-        )  # fmt: skip
+        ended = run_program(arguments, log, time_limit_s, environment)
     except OSError as error:
         raise ExportError(f"{tool} cannot be started: {error.strerror}; reinstall it") from error
-    with child:
-        try:
-            stdout, stderr = child.communicate(timeout=time_limit_s)
-        except subprocess.TimeoutExpired as expired:
-            stdout, stderr = _stop(child)
-            _write_log(log, arguments, f"stopped after {time_limit_s:g} s", stdout, stderr)
-            raise ExportError(
-                f"{tool} ran past {time_limit_s:g} s and was stopped; try a smaller image size or a longer limit; "
-                f"its output is in {log}"
-            ) from expired
-        except BaseException:
-            _stop(child)
-            raise
-    _write_log(log, arguments, f"exit code {child.returncode}", stdout, stderr)
-    return ChildResult(tool, child.returncode, stdout, stderr, log)
-
-
-def _stop(child: subprocess.Popen[str]) -> tuple[str, str]:
-    """Kill a child with all that it started; what it had printed."""
-    with suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
-    return child.communicate()
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
-def _write_log(log: Path, arguments: Sequence[str], ending: str, stdout: str, stderr: str) -> None:
-    text = f"$ {' '.join(arguments)}\n# {ending}\n# stdout\n{stdout}\n# stderr\n{stderr}"
-    with write_atomically(log) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    if ended.code is None:
+        raise ExportError(
+            f"{tool} ran past {time_limit_s:g} s and was stopped; try a smaller image size or a longer limit; "
+            f"its output is in {log}"
+        )
+    return ChildResult(tool, ended.code, ended.stdout, ended.stderr, log)

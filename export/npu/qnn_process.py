@@ -7,7 +7,6 @@ the cure and the saved log.
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 from edgesr.errors import ExportError
 from edgesr.qnn_log import OTHER_CURE, explain, last_operator
 from edgesr.qnn_session import Subgraph
+from edgesr.program import signal_name
 from edgesr.qualcomm import Soc
 
 WORKER = (sys.executable, "-m", "edgesr.export.npu.qnn_worker")
@@ -103,10 +103,7 @@ def _line(job: Job, why: str, cure: str) -> str:
 def _ending(code: int) -> str:
     if code >= 0:
         return f"ended with code {code}"
-    try:
-        return f"was killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was killed by signal {-code}"
+    return f"was killed by {signal_name(-code)}"
 
 
 def _text(log: Path) -> str:
