@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgesr.errors import ExportError
+from edgesr.program import signal_name
 from edgesr.qnn_log import OTHER_CURE, explain, last_operator
 from edgesr.qnn_session import Subgraph
-from edgesr.program import signal_name
 from edgesr.qualcomm import Soc
 
 WORKER = (sys.executable, "-m", "edgesr.export.npu.qnn_worker")
