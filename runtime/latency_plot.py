@@ -156,7 +156,8 @@ def _samples(values: Sequence[float], scale: _Scale) -> list[str]:
 
 def _median(median: float, result: Result, scale: _Scale) -> list[str]:
     y = scale.y(median)
-    words = f"median {median:,.2f} ms" if isinstance(result, Benchmark) else f"median {median:,.0f}"
+    digits = 2 if median < 100 else 1 if median < 1000 else 0
+    words = f"median {median:,.{digits}f} ms" if isinstance(result, Benchmark) else f"median {median:,.0f}"
     return [
         _line(LEFT, y, WIDTH - RIGHT, y, f'stroke="{MEDIAN}" stroke-dasharray="5,4"'),
         _text(WIDTH - RIGHT + 8, y + 4, words, 'font-size="11" font-weight="bold"'),
@@ -174,7 +175,7 @@ def _thirds(result: Benchmark, scale: _Scale) -> list[str]:
         left, right = scale.x(first - 0.5), scale.x(first + len(part) - 0.5)
         parts.append(_line(left, y, right, y, f'stroke="{HOT}" stroke-width="3"'))
     words = f"last third {slowdown:.2f} x"
-    return [*parts, _text(WIDTH - RIGHT + 8, y - 13, words, f'font-size="11" fill="{HOT}"')]
+    return [*parts, _text(WIDTH - RIGHT + 8, max(y - 13, scale.top + 23), words, f'font-size="11" fill="{HOT}"')]
 
 
 def _warning(words: str, y: float) -> str:

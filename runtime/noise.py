@@ -17,7 +17,8 @@ Two runs with medians M and M' differ by d = M' - M. With S = sqrt(s^2 + s'^2), 
 b is what no single process can show of itself: where the system put its memory, which clock its core had. A change
 below 1 % is therefore never called. u is the share of the machine's cores that others used or a hypervisor took during
 a run, where that was measured: where a share u is gone, a run may take 1 / (1 - u) as long, one subject more than
-another. A true change of z S + b + 1.645 S is called with a probability of 95 %.
+another. As b may hide as much of a true change as it may feign, a change of z S + 2 b + 1.645 S is called with a
+probability of 95 %.
 """
 
 from __future__ import annotations
@@ -73,8 +74,9 @@ def estimate_median(y: np.ndarray) -> MedianEstimate:
 def compare_medians(old: MedianEstimate, new: MedianEstimate, others: float = 0.0) -> MedianRatio:
     """The new median over the old one; `others` is the larger share of the cores that others used during either run."""
     error = math.hypot(old.standard_error, new.standard_error)
-    difference, half = new.log_median - old.log_median, Z * error + _allowance(max(BETWEEN_RUNS, others))
-    smallest = half + POWER_Z * error
+    allowance = _allowance(max(BETWEEN_RUNS, others))
+    difference, half = new.log_median - old.log_median, Z * error + allowance
+    smallest = half + allowance + POWER_Z * error
     return MedianRatio(math.exp(difference), _exp(difference - half), _exp(difference + half), _exp(smallest))
 
 

@@ -149,7 +149,7 @@ def _load_warnings(others: OthersLoad | None) -> list[str]:
         return []
     return [
         f"the machine was not quiet: others used {others.busy_cores:.2f} cores, {others.stolen_cores:.2f} were stolen; "
-        "trust ratios rather than milliseconds"
+        "measure again when it is"
     ]
 
 

@@ -117,7 +117,8 @@ def test_formulas() -> None:
     half = Z * 0.05 - math.log(1 - BETWEEN_RUNS)
     assert found.ratio == pytest.approx(math.exp(0.1)) and found.low == pytest.approx(math.exp(0.1 - half))
     assert found.high == pytest.approx(math.exp(0.1 + half))
-    assert found.smallest == pytest.approx(math.exp(half + 1.645 * 0.05)) and not found.differs
+    assert found.smallest == pytest.approx(math.exp(half - math.log(1 - BETWEEN_RUNS) + 1.645 * 0.05))
+    assert not found.differs
 
 
 def test_no_change_below_what_others_took_is_called() -> None:
