@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
@@ -53,10 +53,10 @@ class Attached:
 
 @dataclass(frozen=True)
 class Adb:
-    """An adb binary, and what its environment needs beyond this process's."""
+    """An adb binary, and the environment that it runs in; None is this process's."""
 
     binary: Path
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] | None = None
 
     def call(
         self,
@@ -74,7 +74,7 @@ class Adb:
             child = subprocess.Popen(
                 [str(self.binary), *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE, text=True, encoding="utf-8", errors="replace",
-                env={**os.environ, **self.environment}, start_new_session=True,
+                env=None if self.environment is None else dict(self.environment), start_new_session=True,
             )  # fmt: skip
         except OSError as error:
             raise DeviceError(
@@ -99,7 +99,7 @@ class Adb:
     def choose(self, serial: str | None) -> Attached:
         """The device of that serial, or the only one; raises `DeviceError` for none, several, or one not usable."""
         found = self.attached()
-        serial = serial or os.environ.get(SERIAL_VARIABLE) or None
+        serial = serial or (os.environ if self.environment is None else self.environment).get(SERIAL_VARIABLE) or None
         if serial is not None:
             found = tuple(device for device in found if device.serial == serial)
             if not found:
@@ -192,7 +192,7 @@ def _wait(child: subprocess.Popen[str], time_limit_s: float, stop: threading.Eve
             return child.wait(timeout=min(STOP_POLL_S, max(0.0, deadline - time.monotonic())))
         except subprocess.TimeoutExpired:
             if stop.is_set():
-                raise DeviceError("interrupted; the device was cleaned up") from None
+                raise DeviceError("interrupted") from None
             if time.monotonic() >= deadline:
                 raise
 

@@ -25,11 +25,12 @@ COPY_LIMIT_S = 600.0
 
 
 class AdbDevice:
-    """A device by its serial: a `Shell`, with push and pull."""
+    """A device by its serial: a `Shell`, with push and pull. All that is said goes to `log`, where one is given."""
 
-    def __init__(self, adb: Adb, serial: str) -> None:
+    def __init__(self, adb: Adb, serial: str, log: Path | None = None) -> None:
         self.adb = adb
         self.serial = serial
+        self._log = log
 
     @property
     def name(self) -> str:
@@ -90,7 +91,19 @@ class AdbDevice:
         on_line: Callable[[str], None] | None = None,
         stop: threading.Event | None = None,
     ) -> Completed:
-        return self.adb.call(["-s", self.serial, *arguments], time_limit_s, on_line, stop)
+        try:
+            done = self.adb.call(["-s", self.serial, *arguments], time_limit_s, on_line, stop)
+        except BaseException as error:
+            self.note(arguments, "", f"{type(error).__name__}: {error}")
+            raise
+        self.note(arguments, f"{done.stdout}{done.stderr}", f"exit code {done.code}")
+        return done
+
+    def note(self, arguments: Sequence[str], text: str, ending: str) -> None:
+        """Add what was asked and said to the log."""
+        if self._log is not None:
+            with self._log.open("a", encoding="utf-8") as file:
+                file.write(f"$ adb {' '.join(arguments)}\n{text}\n[{ending}]\n\n")
 
     def _refuse_if_lost(self, program: str, done: Completed) -> None:
         """Tell a program that ended with 255 from a connection that broke."""

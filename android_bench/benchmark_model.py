@@ -27,7 +27,8 @@ NOT_DELEGATED = re.compile(r"Though (.+?) delegate is explicitly applied, the mo
 NOT_MADE = re.compile(
     r"(?P<what>[^\n]*(?:acceleration is unsupported on this platform|delegate (?:is )?not supported|"
     r"[Ff]ailed to (?:create|apply|load|initialize)[^\n]*delegate|[Cc]ould not create[^\n]*delegate|"
-    r"Failed to load library|No usable Dispatch runtime found)[^\n]*)"
+    r"Failed to load library|No usable Dispatch runtime found|Unable to load external delegate|"
+    r"external delegate creation failed|No usable OpenCL)[^\n]*)"
 )
 REPLACED = re.compile(r"Replacing (\d+) out of (\d+) node\(s\) with delegate \(([^)]+)\)")
 PARTLY = re.compile(r"Explicitly applied (.+?) delegate, and the model graph will be (completely|partially) executed")
@@ -44,13 +45,17 @@ def read_output(text: str, accelerated: bool) -> Block:
     refusal = fallback(text) if accelerated else None
     if refusal is not None:
         raise DeviceError(refusal)
-    summary, init_ms, warmups = _litert(text) or _tensorflow_2(text) or _tensorflow_1(text) or (None, None, 0)
+    try:
+        summary, init_ms, warmups = _litert(text) or _tensorflow_2(text) or _tensorflow_1(text) or (None, None, 0)
+        memory = _peak_memory(text)
+    except (ValueError, OverflowError) as error:
+        raise DeviceError(f"benchmark_model printed garbage in its timings ({error}); see its log") from error
     if summary is None:
         raise DeviceError("benchmark_model printed no timing that edgesr knows; see its log")
-    sample = summary.mean_ms
+    placement = read_placement(text, accelerated)
     return Block(
-        (sample,), warmups, init_ms, _peak_memory(text), read_placement(text, accelerated), summary,
-        warnings=_warnings(text),
+        (summary.mean_ms,), warmups, init_ms, memory, placement, summary,
+        warnings=_warnings(text, accelerated, placement),
     )  # fmt: skip
 
 
@@ -89,7 +94,7 @@ def _tensorflow_2(text: str) -> tuple[Summary, float | None, int] | None:
     timings = re.search(rf"Inference timings in us:.*?Inference(?: \(avg\))?: {NUMBER}", text)
     if timings is None:
         return None
-    lines = [(int(count), _fields(rest)) for count, rest, _ in STATISTICS.findall(text)]
+    lines = [(int(count), _fields(rest)) for count, rest, _ in STATISTICS.findall(text[: timings.start()])]
     init = re.search(rf"Inference timings in us: Init: {NUMBER}", text)
     count, fields = lines[-1] if lines else (1, {})
     mean = float(timings[1])
@@ -100,7 +105,7 @@ def _tensorflow_1(text: str) -> tuple[Summary, float | None, int] | None:
     timings = re.search(rf"Average inference timings in us:.*?no stats: {NUMBER}", text)
     if timings is None:
         return None
-    lines = [(int(count), _fields(rest)) for count, rest, _ in STATISTICS.findall(text)]
+    lines = [(int(count), _fields(rest)) for count, rest, _ in STATISTICS.findall(text[: timings.start()])]
     count, fields = lines[-1] if lines else (1, {})
     init = re.search(rf"Average inference timings in us:.*?Init: {NUMBER}", text)
     return _summary(count, float(timings[1]), fields), _ms(init), lines[0][0] if len(lines) > 1 else 0
@@ -143,6 +148,16 @@ def _peak_memory(text: str) -> int | None:
     return None if match is None else int(float(match[1]) * (1 << 20))
 
 
-def _warnings(text: str) -> tuple[str, ...]:
+def ignored_flags(text: str) -> list[str]:
+    """The flags that benchmark_model was given and does not know, without their values."""
     ignored = UNCONSUMED.search(text)
-    return (f"benchmark_model does not know {ignored[1].strip()}",) if ignored else ()
+    return [] if ignored is None else [word.partition("=")[0] for word in ignored[1].split()]
+
+
+def _warnings(text: str, accelerated: bool, placement: Placement | None) -> tuple[str, ...]:
+    found = [f"benchmark_model does not know {flag}" for flag in ignored_flags(text)]
+    if accelerated and placement is None:
+        found.append("nothing says that the delegate ran it: it may be the CPU's time; see the log")
+    elif accelerated and placement is not None and placement.left_to_cpu:
+        found.append(f"{placement.words}: no figure of the accelerator alone")
+    return tuple(found)

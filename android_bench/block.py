@@ -46,6 +46,5 @@ class Block:
     peak_memory_bytes: int | None = None
     placement: Placement | None = None
     summary: Summary | None = None
-    wrote_output: bool = False
     problem: str | None = None
     warnings: tuple[str, ...] = field(default=())

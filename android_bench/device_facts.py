@@ -23,6 +23,7 @@ PROPERTIES: Mapping[str, tuple[str, ...]] = {
     "android": ("ro.build.version.release",),
     "sdk": ("ro.build.version.sdk",),
     "fingerprint": ("ro.build.fingerprint",),
+    "serial": ("ro.serialno", "ro.boot.serialno"),
 }
 """The properties that tell each fact, best first."""
 EMULATOR_PROPERTIES = ("ro.kernel.qemu", "ro.boot.qemu")
@@ -91,7 +92,14 @@ class DeviceFacts:
     cores: tuple[Core, ...] = ()
     memory_bytes: int | None = None
     available_bytes: int | None = None
+    serial: str | None = None
     emulator: bool = False
+
+    @property
+    def identity(self) -> str | None:
+        """Which device it is, however it is attached: the fingerprint of its build, and its own serial number."""
+        known = [part for part in (self.fingerprint, self.serial) if part]
+        return " ".join(known) or None
 
     @property
     def title(self) -> str:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from edgesr.android_bench.benchmark_model import read_output
+from edgesr.android_bench.benchmark_model import ignored_flags, read_output
 from edgesr.android_bench.block import Block
 from edgesr.android_bench.delegates import XNNPACK, Delegate
 from edgesr.android_bench.runner.bundle import Bundle
-from edgesr.android_bench.runner_events import read_events, samples_in
+from edgesr.android_bench.runner_events import read_events
 from edgesr.android_bench.shell import NOT_FOUND, Completed
 from edgesr.artifact import INPUT_NAME
 from edgesr.errors import DeviceError, EdgeSRError
@@ -65,9 +65,6 @@ class DeviceRunner(Protocol):
     def read(self, done: Completed) -> Block:
         """What it measured; raises `DeviceError` where it measured nothing."""
 
-    def progress(self, line: str) -> int:
-        """How many timed runs a line of its output reports."""
-
 
 @dataclass(frozen=True)
 class EdgeSRRunner:
@@ -111,10 +108,6 @@ class EdgeSRRunner:
             return replace(block, problem=f"it reported all runs, then {_ending(done.code)}")
         return block
 
-    def progress(self, line: str) -> int:
-        """Runs in a `runs` event."""
-        return samples_in(line)
-
 
 @dataclass(frozen=True)
 class BenchmarkModelRunner:
@@ -133,7 +126,10 @@ class BenchmarkModelRunner:
         for library in self.libraries:
             if not library.is_file():
                 raise EdgeSRError(f"{library} is no file; give a library with --library")
-        given = {library.name for library in self.libraries}
+        given = [library.name for library in self.libraries]
+        twice = next((name for name in given if given.count(name) > 1), None)
+        if twice is not None:
+            raise EdgeSRError(f"two libraries are called {twice}; give one of them with --library")
         missing = [name for name in self.delegate.libraries if name not in given]
         if missing:
             raise EdgeSRError(f"--delegate {self.delegate.name} needs {missing[0]}; give it with --library FILE")
@@ -145,8 +141,8 @@ class BenchmarkModelRunner:
 
     @property
     def programs(self) -> tuple[Path, ...]:
-        """The program and its libraries."""
-        return (self.program, *self.libraries)
+        """The program. Its libraries are for other processors too, as a DSP's skeleton is."""
+        return (self.program,)
 
     @property
     def files(self) -> Mapping[str, Path]:
@@ -163,21 +159,26 @@ class BenchmarkModelRunner:
             f"--input_layer={INPUT_NAME}", f"--input_layer_shape=1,{height},{width},{task.channels}",
             f"--input_layer_value_files={INPUT_NAME}:{task.input}", f"--output_filepath={task.output}",
         ]  # fmt: skip
-        flags += [flag.replace("{library}", folder) for flag in self.delegate.flags]
+        flags += self._delegate_flags(folder)
         libraries = ["env", f"LD_LIBRARY_PATH={folder}", f"ADSP_LIBRARY_PATH={folder}"]
         pinned = ["taskset", task.mask] if task.mask else []
         return [*libraries, *pinned, str(PurePosixPath(folder) / "benchmark_model"), *flags, *self.options]
 
     def read(self, done: Completed) -> Block:
-        """Its timings, whatever its exit code; how it ended, where it printed none."""
+        """Its timings; raises `DeviceError` for how it ended, where it printed none or failed."""
         text = f"{done.stdout}\n{done.stderr}"
-        if done.succeeded and text.strip():
-            return read_output(text, not self.delegate.cpu)
-        raise refusal(self.name, done)
+        if not done.succeeded or not text.strip():
+            raise refusal(self.name, done)
+        ignored = ignored_flags(text)
+        lost = next((flag for flag in self._delegate_flags("") if flag.partition("=")[0] in ignored), None)
+        if lost is not None:
+            raise DeviceError(
+                f"{self.name} does not know {lost.partition('=')[0]}, so all ran on the CPU; take another"
+            )
+        return read_output(text, not self.delegate.cpu)
 
-    def progress(self, line: str) -> int:
-        """Nothing until its end."""
-        return 0
+    def _delegate_flags(self, folder: str) -> list[str]:
+        return [flag.replace("{library}", folder) for flag in self.delegate.flags]
 
 
 def refusal(name: str, done: Completed) -> DeviceError:
@@ -186,7 +187,7 @@ def refusal(name: str, done: Completed) -> DeviceError:
     library = MISSING_LIBRARY.search(text)
     if library is not None:
         lacking = next(group for group in library.groups() if group)
-        return DeviceError(f"{name} needs {lacking}, which the device lacks; give it with --library")
+        return DeviceError(f"{name} needs {lacking}, which the device lacks; give it with --runner and --library")
     if done.code in (NOT_EXECUTABLE, NOT_FOUND) or WRONG_FORMAT.search(text):
         return DeviceError(
             f"{name} cannot start: {done.last_words}; give a program built for this device with --runner"

@@ -2,8 +2,10 @@
 
     E = sum over blocks of (charge before - charge after) * voltage
 
-The counter (microampere hours) steps by what the fuel gauge resolves, often 1 mAh or more. A figure is given only where
-the drop is `MANY_STEPS` steps or more, so that the counter's own step is at most 5 % of it; else the reason is.
+Divided by all runs of these blocks, warm-ups among them; starting and loading is in it too: many runs in few blocks
+tell most. The counter (microampere hours) steps by what the fuel gauge resolves, often 1 mAh or more. A figure is
+given only where the drop is `MANY_STEPS` steps or more, so that the counter's own step is at most 5 % of it; else the
+reason is.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ class Energy:
 
 
 def energy_per_run(readings: Sequence[tuple[Battery, Battery]], runs: int) -> Energy:
-    """Energy of one of `runs` runs from the battery before and after each block."""
+    """Energy of one of `runs` runs, warm-ups counted, from the battery before and after each block."""
     flat = [battery for pair in readings for battery in pair]
     if not flat or any(battery.charge_uah is None or battery.voltage_mv is None for battery in flat):
         return Energy(None, "the device has no charge counter")

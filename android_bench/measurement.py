@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from edgesr.progress import Progress, silent
 from edgesr.runtime.bench import Benchmark
 from edgesr.runtime.output_parity import OutputParity, compare_outputs
 
-MODEL_NAME, INPUT_NAME, OUTPUT_NAME = "model.tflite", "input.raw", "output.raw"
+MODEL_FILE, INPUT_FILE, OUTPUT_FILE = "model.tflite", "input.raw", "output.raw"
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ class DeviceFile:
 
 
 @dataclass
-class _Progress:
+class _State:
     """What has been measured of one file so far."""
 
     blocks: list[Block] = field(default_factory=list)
@@ -77,7 +77,7 @@ class Measurement:
         self._protocol = protocol
         self._log = log
         self._stop = stop
-        self._states = [_Progress() for _ in files]
+        self._states = [_State() for _ in files]
         self._warnings: list[str] = []
         self.start: Start | None = None
         self.end: Condition | None = None
@@ -110,6 +110,12 @@ class Measurement:
         pairs = zip(self._files, self._states, strict=True)
         return {file.name: state.output for file, state in pairs if state.output is not None}
 
+    def summaries(self) -> dict[str, list[dict[str, object]]]:
+        """For runners that keep no single runs, what they say of each block."""
+        pairs = zip(self._files, self._states, strict=True)
+        found = {file.name: [asdict(block.summary) for block in state.blocks if block.summary] for file, state in pairs}
+        return {name: blocks for name, blocks in found.items() if blocks}
+
     def warnings(self) -> tuple[str, ...]:
         """What a reader should doubt, beyond what the samples show."""
         return tuple(dict.fromkeys(self._warnings))
@@ -122,6 +128,8 @@ class Measurement:
         for index, runs in enumerate(counts):
             for offset in range(len(self._files)):
                 turn = (index + offset) % len(self._files)  # whoever comes first finds the device coolest
+                if self._stop is not None and self._stop.is_set():
+                    raise DeviceError("interrupted")
                 progress("measuring on the device", done, total)
                 self._run_block(workspace, folder, turn, models[turn], runs, local, index == len(counts) - 1)
                 done += 1
@@ -131,13 +139,14 @@ class Measurement:
         self, workspace: Workspace, folder: str, turn: int, model: str, runs: int, local: Path, last: bool
     ) -> None:
         file, state = self._files[turn], self._states[turn]
+        workspace.keep_lock()
         before = read_condition(self._device).battery
         task = Task(
-            f"{model}/{MODEL_NAME}", f"{model}/{INPUT_NAME}", f"{model}/{OUTPUT_NAME}", file.size,
+            f"{model}/{MODEL_FILE}", f"{model}/{INPUT_FILE}", f"{model}/{OUTPUT_FILE}", file.size,
             file.contract.channels, runs, self._protocol.warmups, self._protocol.threads,
             self.start.mask if self.start else None, self._protocol.delay_ms,
         )  # fmt: skip
-        block = self._execute(workspace, folder, task, file.name)
+        block = self._execute(workspace, folder, task, file.name, state)
         state.blocks.append(block)
         state.batteries.append((before, read_condition(self._device).battery))
         for warning in block.warnings:
@@ -148,19 +157,21 @@ class Measurement:
         if last:
             state.output = self._fetch(task.output, file, local)
 
-    def _execute(self, workspace: Workspace, folder: str, task: Task, name: str) -> Block:
-        """Run one process and read what it says; its whole output goes to the log, whatever happens."""
+    def _execute(self, workspace: Workspace, folder: str, task: Task, name: str, state: _State) -> Block:
+        """Run one process and read what it says; its whole output goes to the log, whatever happens.
+
+        What a process had measured when it was stopped is added to `state`.
+        """
         lines: list[str] = []
         command = workspace.command(folder, self._runner.command(task, folder))
         try:
             done = self._device.run(command, self._protocol.time_limit_s, lines.append, self._stop)
         except BaseException as error:
-            self._write_log(command, "".join(lines), f"{type(error).__name__}: {error}")
+            self._device.note(command, "".join(lines), f"until then: {type(error).__name__}")
             block = self._rescue("".join(lines), str(error) or "interrupted")
             if block is not None:
-                self._states[[file.name for file in self._files].index(name)].blocks.append(block)
+                state.blocks.append(block)
             raise
-        self._write_log(command, f"{done.stdout}{done.stderr}", f"exit code {done.code}")
         try:
             return self._runner.read(done)
         except DeviceError as error:
@@ -173,32 +184,33 @@ class Measurement:
             block = self._runner.read(Completed(0, text))
         except DeviceError:
             return None
-        return Block(block.latencies_ms, block.warmups, block.init_ms, placement=block.placement, problem=why)
+        return replace(block, problem=why)
 
     def _send(self, workspace: Workspace, file: DeviceFile, local: Path) -> str:
-        raw = local / f"{file.sha256[:16]}-{INPUT_NAME}"
+        raw = local / f"{file.sha256[:16]}-{INPUT_FILE}"
         raw.write_bytes(file.data.tobytes())
-        return workspace.put({MODEL_NAME: file.path, INPUT_NAME: raw})
+        return workspace.put({MODEL_FILE: file.path, INPUT_FILE: raw})
 
     def _fetch(self, remote: str, file: DeviceFile, local: Path) -> np.ndarray | None:
         """The output of the last timed run; None where the runner wrote none."""
         if not self._device.run(["test", "-f", remote]).succeeded:
             self._note(f"{file.name}: {self._runner.name} wrote no output, so its parity is not checked")
             return None
-        pulled = local / OUTPUT_NAME
+        pulled = local / OUTPUT_FILE
         self._device.pull(remote, pulled)
-        data = np.frombuffer(pulled.read_bytes(), file.wanted.dtype)
-        if data.size != file.wanted.size:
+        content = pulled.read_bytes()
+        if len(content) != file.wanted.nbytes:
             raise DeviceError(
-                f"{file.name} on {self._device.name}: the output has {data.size} values, {file.wanted.size} are right; "
-                "export the file again"
+                f"{file.name} on {self._device.name}: the output has {len(content)} bytes, {file.wanted.nbytes} are "
+                "right; export the file again"
             )
-        return data.reshape(file.wanted.shape)
+        return np.frombuffer(content, file.wanted.dtype).reshape(file.wanted.shape)
 
-    def _result(self, file: DeviceFile, state: _Progress) -> Benchmark:
+    def _result(self, file: DeviceFile, state: _State) -> Benchmark:
         blocks = state.blocks
         first = blocks[0]
-        timed = sum(block.summary.count if block.summary else len(block.latencies_ms) for block in blocks)
+        runs = sum(block.summary.count if block.summary else len(block.latencies_ms) for block in blocks)
+        energy = energy_per_run(state.batteries, runs + sum(block.warmups for block in blocks))
         memory = [block.peak_memory_bytes for block in blocks if block.peak_memory_bytes is not None]
         return Benchmark(
             name=file.name,
@@ -212,7 +224,7 @@ class Measurement:
             sha256=file.sha256,
             parity=self._parity(file, state.output),
             placement=first.placement.words if first.placement else None,
-            energy_mj=energy_per_run(state.batteries, timed).millijoules,
+            energy_mj=energy.millijoules if len(state.batteries) == len(blocks) else None,
             problem=state.problem,
         )
 
@@ -232,7 +244,3 @@ class Measurement:
     def _note(self, warning: str | None) -> None:
         if warning is not None:
             self._warnings.append(warning)
-
-    def _write_log(self, command: Sequence[str], text: str, ending: str) -> None:
-        with self._log.open("a", encoding="utf-8") as file:
-            file.write(f"$ {' '.join(command)}\n{text}\n[{ending}]\n\n")

@@ -8,6 +8,7 @@ them alike, and what cannot be controlled is said as a warning.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -68,9 +69,13 @@ class Start:
 
 
 def prepare(
-    read: Callable[[], Condition], cores: Sequence[Core], protocol: Protocol, progress: Progress = silent
+    read: Callable[[], Condition],
+    cores: Sequence[Core],
+    protocol: Protocol,
+    progress: Progress = silent,
+    stop: threading.Event | None = None,
 ) -> Start:
-    """Wait until a device is cool and choose its cores; raises `DeviceError` where it stays hot."""
+    """Wait until a device is cool and choose its cores; raises `DeviceError` where it stays hot, or `stop` is set."""
     begun = time.monotonic()
     condition = read()
     while heat := too_hot(condition):
@@ -80,11 +85,18 @@ def prepare(
                 f"the device is hot: {heat} after {waited:.0f} s of cooling; let it rest, or raise --cool-down"
             )
         progress("cooling down", int(waited), int(protocol.cool_down_s))
-        time.sleep(min(POLL_S, protocol.cool_down_s - waited))
+        _rest(min(POLL_S, protocol.cool_down_s - waited), stop)
         condition = read()
     chosen = big_cores(cores, protocol.threads) if protocol.affinity is Affinity.BIG else ()
     warnings = [*_doubts(condition), *_doubts_of_cores(cores, protocol, chosen)]
     return Start(condition, mask(chosen) if chosen else None, time.monotonic() - begun, tuple(warnings))
+
+
+def _rest(seconds: float, stop: threading.Event | None) -> None:
+    if stop is None:
+        time.sleep(seconds)
+    elif stop.wait(seconds):
+        raise DeviceError("interrupted")
 
 
 def too_hot(condition: Condition) -> str | None:

@@ -19,6 +19,8 @@ from edgesr.android_bench.block import Block, Placement
 from edgesr.errors import DeviceError
 
 SCHEMA = 1
+LONGEST_NS = 10**15
+"""Eleven days: nothing that is measured here is as long, or as large."""
 
 
 def read_events(text: str) -> Block:
@@ -52,16 +54,8 @@ def read_events(text: str) -> Block:
     ended = None if done is not None else "it ended before its last run"
     return Block(
         tuple(samples), len(warmups), _number(ready, "init_ms"), _integer(done or {}, "peak_rss_bytes"),
-        _placement(ready), None, bool((done or {}).get("output_written")), error or ended,
+        _placement(ready), problem=error or ended,
     )  # fmt: skip
-
-
-def samples_in(line: str) -> int:
-    """How many timed runs a line reports, for progress; 0 for any other line."""
-    try:
-        return sum(len(event["ns"]) for event in _events(line) if event["event"] == "runs")
-    except (DeviceError, KeyError, TypeError):
-        return 0
 
 
 def _events(text: str) -> Iterator[Mapping[str, Any]]:
@@ -78,7 +72,7 @@ def _events(text: str) -> Iterator[Mapping[str, Any]]:
 
 def _milliseconds(event: Mapping[str, Any]) -> list[float]:
     nanoseconds = event.get("ns")
-    if not isinstance(nanoseconds, list) or not all(isinstance(ns, int) and ns > 0 for ns in nanoseconds):
+    if not isinstance(nanoseconds, list) or not all(type(ns) is int and 0 < ns < LONGEST_NS for ns in nanoseconds):
         raise DeviceError(f"the runner printed garbage: times {str(nanoseconds)[:60]}")
     return [ns / 1e6 for ns in nanoseconds]
 
@@ -97,7 +91,9 @@ def _placement(ready: Mapping[str, Any]) -> Placement | None:
 
 def _number(event: Mapping[str, Any], key: str) -> float | None:
     value = event.get(key)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < LONGEST_NS:
+        return None
+    return float(value)
 
 
 def _integer(event: Mapping[str, Any], key: str) -> int | None:

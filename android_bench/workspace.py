@@ -17,6 +17,8 @@ from edgesr.errors import DeviceError
 
 WORK_FOLDER = "/data/local/tmp/edgesr"
 PID_FILE = f"{WORK_FOLDER}/pid"
+LOCK = f"{WORK_FOLDER}/lock"
+STALE_MINUTES = 15
 IN_FOLDER = 'cd "$1" && echo $$ > "$2" && shift 2 && exec "$@"'
 """Notes the number that `exec` hands on to the program."""
 SPARE_BYTES = 16 << 20
@@ -28,22 +30,40 @@ STOP_LIMIT_S = 20.0
 class Workspace:
     """The folder, as a context: made on entering; on leaving, what runs there is killed and all is removed."""
 
-    def __init__(self, device: AdbDevice, keep: bool = False) -> None:
+    def __init__(self, device: AdbDevice) -> None:
         self.device = device
-        self._keep = keep
 
     def __enter__(self) -> Workspace:
-        """Make the folder; raises `DeviceError` where another run is at work in it, or it cannot be written."""
+        """Make the folder; raises `DeviceError` where another run is at work in it, or it cannot be written.
+
+        Making the lock is one step on the device. Its owner touches it before every process: one that nobody touched
+        for `STALE_MINUTES` minutes, while no process runs, was left by a run that broke off.
+        """
         self._refuse_other_run()
         self.device.check(["mkdir", "-p", WORK_FOLDER])
+        if not self.device.run(["mkdir", LOCK]).succeeded:
+            recent = self.device.run(["find", LOCK, "-maxdepth", "0", "-mmin", f"-{STALE_MINUTES}"])
+            if not self.device.run(["test", "-d", LOCK]).succeeded:
+                raise DeviceError(
+                    f"{self.device.name}: {LOCK} cannot be made; check that its adb shell may write there"
+                )
+            if recent.stdout.strip():
+                raise DeviceError(
+                    f"another run is at work on {self.device.name}; wait for its end, or, if it broke off: "
+                    f"adb -s {self.device.serial} shell rm -r {WORK_FOLDER}"
+                )
+        self.keep_lock()
         return self
+
+    def keep_lock(self) -> None:
+        """Show other runs that this one is alive."""
+        self.device.run(["touch", LOCK], STOP_LIMIT_S)
 
     def __exit__(self, *error: object) -> None:
         """Stop and remove. A device that is lost by now is cleaned by the next run."""
         try:
             self.stop()
-            if not self._keep:
-                self.device.check(["rm", "-rf", WORK_FOLDER], STOP_LIMIT_S)
+            self.device.check(["rm", "-rf", WORK_FOLDER], STOP_LIMIT_S)
         except DeviceError:
             if error[0] is None:
                 raise
@@ -98,7 +118,7 @@ class Workspace:
     def _hashes(self, folder: str, names: Sequence[str]) -> dict[str, str]:
         """sha256 by name of the files that are there. Without sha256sum (old devices) none is."""
         done = self.device.run(["sha256sum", *(f"{folder}/{name}" for name in names)], HASH_LIMIT_S)
-        lines = re.findall(r"^([0-9a-f]{64})\s+\S*/(\S+)\s*$", done.stdout, re.MULTILINE)
+        lines = re.findall(r"^([0-9a-f]{64})\s+.*/([^/\n]+?)\s*$", done.stdout, re.MULTILINE)
         return {name: digest for digest, name in lines}
 
     def _refuse_changed(self, folder: str, wanted: Mapping[str, str]) -> None:

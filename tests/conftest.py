@@ -492,6 +492,7 @@ def work_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.parent.mkdir()
     monkeypatch.setattr(workspace, "WORK_FOLDER", str(folder))
     monkeypatch.setattr(workspace, "PID_FILE", str(folder / "pid"))
+    monkeypatch.setattr(workspace, "LOCK", str(folder / "lock"))
     return folder
 
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgesr.android_bench.adb import Adb, find_adb
+from edgesr.android_bench.adb import Adb, Attached, find_adb
 from edgesr.android_bench.adb_device import AdbDevice, refuse_unready
 from edgesr.android_bench.device_facts import DeviceFacts, read_condition, read_facts
 from edgesr.android_bench.emulated.device import EmulatedDevice
@@ -94,17 +94,24 @@ def bench_on_devices(
     adb = Adb(find_adb(options.adb))
     if device != ALL:
         serial = device.removeprefix(ADB).removeprefix(":") or None
-        return (_bench_phone(AdbDevice(adb, adb.choose(serial).serial), job, progress),)
-    ready = [attached for attached in adb.attached() if attached.ready]
-    if not ready:
+        return (_bench_phone(adb, adb.choose(serial).serial, job, progress),)
+    attached = adb.attached()
+    if not any(one.ready for one in attached):
         raise DeviceError("adb sees no device that is ready; see edgesr devices")
-    return _bench_phones([AdbDevice(adb, one.serial) for one in ready], job)
+    left = [_refused(one) for one in attached if not one.ready]
+    return (*_bench_phones(adb, [one.serial for one in attached if one.ready], job), *left)
 
 
-def _bench_phones(devices: Sequence[AdbDevice], job: _Job) -> tuple[DeviceOutcome, ...]:
+def _refused(phone: Attached) -> DeviceOutcome:
+    """A phone that cannot be measured beside those that can."""
+    error = DeviceError(f"device {phone.serial} is {phone.state}; {phone.cure}")
+    return DeviceOutcome(f"adb:{phone.serial}", None, error, _new_log(phone.serial))
+
+
+def _bench_phones(adb: Adb, serials: Sequence[str], job: _Job) -> tuple[DeviceOutcome, ...]:
     """Measure on all at once. Ctrl-C reaches this thread alone: it stops the others, who then clean up."""
-    with ThreadPoolExecutor(len(devices)) as pool:
-        outcomes = [pool.submit(_bench_phone, device, job, silent) for device in devices]
+    with ThreadPoolExecutor(len(serials)) as pool:
+        outcomes = [pool.submit(_bench_phone, adb, serial, job, silent) for serial in serials]
         try:
             wait(outcomes)
         except KeyboardInterrupt:
@@ -112,9 +119,10 @@ def _bench_phones(devices: Sequence[AdbDevice], job: _Job) -> tuple[DeviceOutcom
         return tuple(outcome.result() for outcome in outcomes)
 
 
-def _bench_phone(device: AdbDevice, job: _Job, progress: Progress) -> DeviceOutcome:
-    """Measure on one phone. Whatever goes wrong is in the outcome."""
-    log, name = _new_log(device.serial), f"adb:{device.serial}"
+def _bench_phone(adb: Adb, serial: str, job: _Job, progress: Progress) -> DeviceOutcome:
+    """Measure on one phone. Whatever goes wrong is in the outcome, a defect of ours too: others measure beside it."""
+    log, name = _new_log(serial), f"adb:{serial}"
+    device = AdbDevice(adb, serial, log)
     facts, measurement = DeviceFacts(), None
     try:
         refuse_unready(device)
@@ -130,6 +138,11 @@ def _bench_phone(device: AdbDevice, job: _Job, progress: Progress) -> DeviceOutc
         return DeviceOutcome(name, record, broken.cause, log)
     except (EdgeSRError, KeyboardInterrupt) as error:
         return DeviceOutcome(name, None, error, log)
+    except Exception as error:
+        found = DeviceError(
+            f"a defect in edgesr ({type(error).__name__}: {error}) while {name} was measured; report it"
+        )
+        return DeviceOutcome(name, None, found, log)
 
 
 def _bench_emulated(job: _Job, progress: Progress) -> DeviceOutcome:
@@ -137,12 +150,12 @@ def _bench_emulated(job: _Job, progress: Progress) -> DeviceOutcome:
     log = _new_log(EMULATED)
     progress("starting the emulated device", 0, 1)
     with EmulatedDevice() as emulated:
-        device = AdbDevice(Adb(emulated.adb, emulated.environment), emulated.serial)
+        device = AdbDevice(Adb(emulated.adb, emulated.environment), emulated.serial, log)
         try:
             facts = read_facts(device)
             measurement = _measure(device, facts, job, log, progress)
             results = counted(measurement.results(), emulated.instruction_counts(), job.protocol)
-        except _BrokenOffError as broken:
+        except _BrokenOffError as broken:  # counts are exact and cheap: a part of them is worth no file
             return DeviceOutcome(EMULATED, None, broken.cause, log)
         except (EdgeSRError, KeyboardInterrupt) as error:
             return DeviceOutcome(EMULATED, None, error, log)
@@ -162,7 +175,7 @@ def _measure(device: AdbDevice, facts: DeviceFacts, job: _Job, log: Path, progre
     """A measurement that came to its end; raises `_BrokenOffError` for one that did not."""
     runner = choose_runner(job.program, facts)
     measurement = Measurement(device, runner, job.files, job.protocol, log, job.stop)
-    start = prepare(lambda: read_condition(device), facts.cores, job.protocol, progress)
+    start = prepare(lambda: read_condition(device), facts.cores, job.protocol, progress, job.stop)
     try:
         measurement.run(start, progress)
     except (EdgeSRError, KeyboardInterrupt) as error:
@@ -191,21 +204,28 @@ def counted(results: Sequence[Benchmark], counts: Sequence[int], protocol: Proto
     )
 
 
-def _parity_error(job: _Job, measurement: Measurement, exact: bool = False) -> ParityError | None:
+def _parity_error(job: _Job, measurement: Measurement, exact: bool = False) -> EdgeSRError | None:
     """What fails of the outputs that are not this machine's; with `exact`, every integer file's does.
 
     Integer kernels of one version of XNNPACK give the same bytes everywhere. Float ones sum in the order that a
     processor's kernel has; for SPANV2's 32 and more channels that is the same on x86 and Arm, for other widths not.
     """
-    outputs, why = measurement.outputs(), []
+    try:
+        why = list(_differences(job, measurement, exact))
+    except EdgeSRError as error:  # what was measured is worth more than to be lost
+        return error
+    return ParityError(f"{'; '.join(why)}; compare runners with edgesr verify parity") if why else None
+
+
+def _differences(job: _Job, measurement: Measurement, exact: bool) -> Iterator[str]:
+    outputs = measurement.outputs()
     for result, artifact, file in zip(measurement.results(), job.artifacts, job.files, strict=True):
         if result.parity is None or result.parity.equal:
             continue
         row = judge_output(job.manifest, artifact, result.runner, file.image, outputs[file.name])
         if (exact and artifact.find_target().precision.is_integer) or not row.passed:
             differing = f"{result.parity.changed_share:.2%} of its values are not those of {result.parity.reference}"
-            why.append(f"{file.name}: {differing}" + (f", {row.why}" if row.why else ""))
-    return ParityError(f"{'; '.join(why)}; compare runners with edgesr verify parity") if why else None
+            yield f"{file.name}: {differing}" + (f", {row.why}" if row.why else "")
 
 
 def _runnable(artifacts: Sequence[Artifact], program: Program, path: Path) -> tuple[Artifact, ...]:
@@ -243,12 +263,14 @@ def _device_files(
 def _environment(facts: DeviceFacts, measurement: Measurement, job: _Job) -> Mapping[str, object]:
     start, end = measurement.start, measurement.end
     return {
+        "fingerprint": facts.identity,
         "device": facts.to_json(),
         "protocol": job.protocol.to_json(),
         "before": start.condition.to_json() if start else None,
         "after": end.to_json() if end else None,
         "cores_mask": start.mask if start else None,
         "cooled_s": round(start.waited_s, 1) if start else None,
+        "block_summaries": measurement.summaries(),
     }
 
 

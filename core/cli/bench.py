@@ -15,7 +15,7 @@ from edgesr.atomic import write_atomically
 from edgesr.cli.bench_compare import compare
 from edgesr.cli.bench_table import print_record
 from edgesr.cli.console import Size, output_options, print_json, progress_bar
-from edgesr.cli.device_bench import show_outcomes
+from edgesr.cli.device_bench import named_after, show_outcomes
 from edgesr.cli.estimate_table import print_comparison, print_estimate
 from edgesr.cli.phone_options import PhoneOptions, phone_options
 from edgesr.ethos_u import ETHOS_U
@@ -38,9 +38,9 @@ ON_HOST, ON_PHONES, MEASURING, ESTIMATING = (
 
 def parse_device(context: click.Context, param: click.Parameter, name: str) -> str:
     """A device in any case; fails for an unknown one, naming those most like it."""
-    kind, _, serial = name.partition(":")
-    if kind.lower() == ADB and (serial or ":" not in name):
-        return name if serial else ADB
+    kind, colon, serial = name.partition(":")
+    if kind.lower() == ADB and (serial or not colon):
+        return f"{ADB}:{'all' if serial.lower() == 'all' else serial}" if colon else ADB
     if name.lower() in DEVICES:
         return name.lower()
     near = difflib.get_close_matches(name.lower(), DEVICES, n=3, cutoff=0.5)
@@ -126,9 +126,15 @@ def measure(
     if device in ESTIMATED:
         _estimate(path, device, size, against_unfolded, plot, out, as_json, quiet)
         return
+    if device == EMULATED and phone.runner is not None and not phone.runner.is_dir():
+        raise click.UsageError("--runner has no use: instructions are counted in edgesr's own runner alone")
     if device != HOST:
-        typed = context.get_parameter_source("runs") is click.core.ParameterSource.COMMANDLINE
-        _measure_devices(path, device, size, runs if typed else None, warmup, threads, phone, plot, out, as_json, quiet)
+
+        def typed(name: str) -> int | None:
+            given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+            return context.params[name] if given else None
+
+        _measure_devices(path, device, size, typed("runs"), typed("warmup"), threads, phone, plot, out, as_json, quiet)
         return
     from edgesr.api.benchmarking import bench as run_bench
 
@@ -147,8 +153,8 @@ bench.add_command(compare)
 
 
 def _measure_devices(
-    path: Path, device: str, size: tuple[int, int] | None, runs: int | None, warmup: int, threads: tuple[int, ...],
-    phone: PhoneOptions, plot: Path | None, out: Path | None, as_json: bool, quiet: bool,
+    path: Path, device: str, size: tuple[int, int] | None, runs: int | None, warmup: int | None,
+    threads: tuple[int, ...], phone: PhoneOptions, plot: Path | None, out: Path | None, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     if len(threads) > 1:
         raise click.UsageError("--threads takes one number on a device; measure once for each")
@@ -161,9 +167,12 @@ def _measure_devices(
     if as_json:
         print_json(records[0].to_json() if len(outcomes) == 1 and records else
                    {"records": [record.to_json() for record in records]})  # fmt: skip
-    if plot is not None and records:
-        _write_plot(records[0], plot)
-    show_outcomes(outcomes, out, None if as_json or quiet else print_record)
+    try:
+        show_outcomes(outcomes, out, None if as_json or quiet else print_record)
+    finally:
+        if plot is not None:
+            for record in records:
+                _write_plot(record, named_after(plot, record.device, len(records) > 1))
 
 
 def _estimate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from edgesr.atomic import write_atomically
-from edgesr.errors import DeviceError
+from edgesr.errors import DeviceError, ExportError
+
+LEFT = "blocks that were finished stay, and the next run removes what may be left on the device"
 
 if TYPE_CHECKING:
     from edgesr.api.device_benchmark import DeviceOutcome
@@ -28,7 +31,8 @@ def show_outcomes(
     for outcome in outcomes:
         if outcome.record is not None and show is not None:
             show(outcome.record)
-    kept = [(outcome, _write(outcome, out, len(outcomes) > 1)) for outcome in outcomes]
+    several = sum(outcome.record is not None for outcome in outcomes) > 1
+    kept = [(outcome, _keep(outcome, out, several)) for outcome in outcomes]
     failed = [(outcome, path) for outcome, path in kept if outcome.error is not None]
     for outcome, path in failed[1:]:
         click.echo(f"edgesr: {_tell(outcome, path)}", err=True)
@@ -47,21 +51,34 @@ def _error(outcome: DeviceOutcome, path: Path | None) -> BaseException:
 
 def _tell(outcome: DeviceOutcome, path: Path | None) -> str:
     error = outcome.error
-    said = "interrupted; the device was cleaned up" if isinstance(error, KeyboardInterrupt) else str(error)
+    said = f"interrupted; {LEFT}" if isinstance(error, KeyboardInterrupt) else str(error)
+    said = said if outcome.device.partition(":")[2] in said else f"{outcome.device}: {said}"
     where = f"; what was measured is in {path}" if path is not None else ""
     log = f"; log: {outcome.log}" if outcome.log.exists() and str(outcome.log) not in said else ""
     return f"{said}{where}{log}"
 
 
-def _write(outcome: DeviceOutcome, out: Path | None, several: bool) -> Path | None:
-    """Write a record where it was asked for; a partial one in any case, beside its log."""
-    if outcome.record is None:
+def named_after(path: Path, device: str, several: bool) -> Path:
+    """A file's name for one device; with several of them, with the device's in it."""
+    serial = re.sub(r"[^0-9A-Za-z.-]+", "-", device.partition(":")[2])
+    return path.with_name(f"{path.stem}-{serial}{path.suffix}") if several else path
+
+
+def _keep(outcome: DeviceOutcome, out: Path | None, several: bool) -> Path | None:
+    """Write a record where it was asked for; beside its log where that cannot be, or where it is a part of one."""
+    record, beside = outcome.record, outcome.log.with_suffix(".json")
+    if record is None or (out is None and outcome.error is None):
         return None
-    if out is None and outcome.error is None:
-        return None
-    path = outcome.log.with_suffix(".json") if out is None else out
-    if several and out is not None:
-        path = out.with_name(f"{out.stem}-{outcome.log.stem}{out.suffix}")
+    try:
+        return _write(record, beside if out is None else named_after(out, outcome.device, several))
+    except ExportError as error:
+        click.echo(f"edgesr: {error}; what was measured is in {_write(record, beside)}", err=True)
+        if outcome.error is None:
+            raise click.exceptions.Exit(1) from error
+        return beside
+
+
+def _write(record: BenchRecord, path: Path) -> Path:
     with write_atomically(path) as temporary:
-        temporary.write_text(json.dumps(outcome.record.to_json(), indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(record.to_json(), indent=2) + "\n", encoding="utf-8")
     return path

@@ -34,12 +34,8 @@ class PhoneOptions:
     cool_down: float | None
     timeout: float | None
 
-    def used(self) -> list[str]:
-        """The options that were typed, as they are typed."""
-        return [f"--{field.name.replace('_', '-')}" for field in fields(self) if getattr(self, field.name)]
-
-    def resolve(self, emulated: bool, runs: int | None, warmup: int, threads: int) -> DeviceOptions:
-        """The options for the API, where `runs` None means what is usual there.
+    def resolve(self, emulated: bool, runs: int | None, warmup: int | None, threads: int) -> DeviceOptions:
+        """The options for the API, where None means what is usual there.
 
         Raises `EdgeSRError` for a delegate that nobody knows.
         """
@@ -53,10 +49,11 @@ class PhoneOptions:
         program = Program(self.runner, delegate, self.library, self.runner_option)
         usual = EMULATED_PROTOCOL if emulated else Protocol()
         runs = usual.runs if runs is None else runs
-        blocks = self.blocks or (usual.blocks if self.runner is None else THEIR_BLOCKS)
+        theirs = self.runner is not None and not self.runner.is_dir()
+        blocks = self.blocks or (THEIR_BLOCKS if theirs else usual.blocks)
         asked = Protocol(
             runs=runs,
-            warmups=usual.warmups if emulated else warmup,
+            warmups=usual.warmups if warmup is None else warmup,
             blocks=min(blocks, runs),
             threads=threads,
             affinity=Affinity(self.affinity or usual.affinity.value),
@@ -90,5 +87,7 @@ _OPTIONS = (
     click.option("--affinity", type=click.Choice(["big", "all"]), help="adb: the fast cores (default), or all."),
     click.option("--delay-ms", type=click.IntRange(0, 60_000), help="adb: pause between runs."),
     click.option("--cool-down", type=SECONDS, help="adb: seconds to wait for a hot device (default: 120)."),
-    click.option("--timeout", type=SECONDS, help="adb: seconds that one block may take (default: 600)."),
+    click.option(
+        "--timeout", type=click.FloatRange(1, 86_400), help="adb: seconds that one block may take (default: 600)."
+    ),
 )

@@ -38,6 +38,25 @@ def test_every_generation_is_read(
     assert block.peak_memory_bytes == (None if memory_mb is None else memory_mb * 2**20)
 
 
+@pytest.mark.parametrize("figure", ["0", "1.2.3", "1e999"])
+def test_a_figure_that_is_none_is_garbage(figure: str) -> None:
+    with pytest.raises(DeviceError, match="garbage"):
+        read_output(f"Inference timings in us: Init: 1, Inference (avg): {figure}\n", accelerated=False)
+
+
+def test_a_profile_after_the_timings_is_not_their_statistics() -> None:
+    profile = "Timings (microseconds): count=50 first=8 curr=8 min=8 max=9 avg=8 std=0\n"
+    summary = read_output(TF2 + profile, accelerated=False).summary
+    assert summary is not None and summary.min_ms == pytest.approx(53.077)
+
+
+def test_an_accelerator_of_which_nothing_is_said_is_doubted() -> None:
+    assert any("may be the CPU's time" in warning for warning in read_output(TF2, accelerated=True).warnings)
+    part = "Replacing 28 out of 32 node(s) with delegate (TfLiteGpuDelegateV2) node, yielding 3 partitions.\n"
+    assert any("no figure of the accelerator alone" in w for w in read_output(part + TF2, accelerated=True).warnings)
+    assert not read_output(part.replace("28", "32") + TF2, accelerated=True).warnings
+
+
 @pytest.mark.parametrize("text", ["", "STARTING!\nSegmentation fault\n", "count=50 first=1 curr=1 avg=1\n", "\x00\xff"])
 def test_no_timing_is_an_error(text: str) -> None:
     with pytest.raises(DeviceError, match="no timing that edgesr knows"):
@@ -68,6 +87,7 @@ def test_xnnpack_that_takes_nothing_is_no_fallback() -> None:
         "ERROR: Failed to load library libQnnTFLiteDelegate.so: dlopen failed: library not found",
         "WARNING: Failed to create NNAPI delegate",
         "Could not create the external delegate.",
+        "INFO: Unable to load external delegate from : libQnnTFLiteDelegate.so, reason: dlopen failed",
         "E litert: Failed to create a dispatch delegate kernel: No usable Dispatch runtime found",
     ],
 )
@@ -109,4 +129,4 @@ def test_without_a_word_nothing_is_claimed() -> None:
 
 def test_flags_that_an_old_binary_does_not_know_are_told() -> None:
     block = read_output("Unconsumed cmdline flags: --output_filepath=/x\n" + TF2, accelerated=False)
-    assert block.warnings == ("benchmark_model does not know --output_filepath=/x",)
+    assert block.warnings == ("benchmark_model does not know --output_filepath",)

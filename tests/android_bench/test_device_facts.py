@@ -23,6 +23,7 @@ GETPROP = """[ro.product.manufacturer]: [samsung]
 [ro.build.version.release]: [16]
 [ro.build.version.sdk]: [36]
 [ro.build.fingerprint]: [samsung/pa3q/pa3q:16/BP2A/1:user/release-keys]
+[ro.serialno]: [R5CX1]
 [ro.product.cpu.abilist]: [arm64-v8a]
 [persist.sys.locale]: []
 """
@@ -76,6 +77,7 @@ def test_a_phone_tells_all() -> None:
     assert (facts.android, facts.sdk, facts.abis) == ("16", "36", ("arm64-v8a",))
     assert facts.cores[0] == Core(0, 3532800) and facts.cores[7] == Core(7, 4320000) and len(facts.cores) == 8
     assert (facts.memory_bytes, facts.available_bytes) == (11534336 * 1024, 4194304 * 1024)
+    assert facts.identity == "samsung/pa3q/pa3q:16/BP2A/1:user/release-keys R5CX1"
     assert facts.title == "samsung SM-S938B, SM8750P (taken for SM8750, snapdragon-8-elite)"
 
 

@@ -9,13 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgesr.android_bench.adb_device import AdbDevice
+from edgesr.android_bench.delegates import find_delegate
 from edgesr.android_bench.device_facts import Battery, Condition
-from edgesr.android_bench.device_runner import BenchmarkModelRunner, DeviceRunner, EdgeSRRunner
+from edgesr.android_bench.device_runner import BenchmarkModelRunner, DeviceRunner, EdgeSRRunner, Task
 from edgesr.android_bench.measurement import DeviceFile, Measurement
 from edgesr.android_bench.protocol import Protocol, Start
 from edgesr.android_bench.runner.bundle import Bundle, Platform
+from edgesr.android_bench.shell import Completed
 from edgesr.artifact import IOContract
-from edgesr.errors import DeviceError
+from edgesr.errors import DeviceError, EdgeSRError
 from edgesr.target import IODtype, Layout
 
 START = Start(Condition(0, {}, Battery()), None, 0.0, ())
@@ -103,7 +106,9 @@ def test_files_take_turns_and_every_sample_is_kept(
 def test_what_was_said_is_in_the_log(
     local_adb: Any, work_folder: Path, device_file: Any, ours: Any, tmp_path: Path
 ) -> None:
-    measure(local_adb, ours("echo linker warning >&2"), [device_file("a.tflite")], tmp_path / "log")
+    device = AdbDevice(local_adb.adb, "PHONE1", tmp_path / "log")
+    runner = ours("echo linker warning >&2")
+    Measurement(device, runner, [device_file("a.tflite")], PROTOCOL, tmp_path / "log").run(START)
     log = (tmp_path / "log").read_text()
     assert log.count("linker warning") == 2 and log.count('"event":"done"') == 2 and "[exit code 0]" in log
 
@@ -118,7 +123,7 @@ def test_an_output_of_another_size_is_an_error(
     local_adb: Any, work_folder: Path, device_file: Any, ours: Any, tmp_path: Path
 ) -> None:
     short = OURS.replace('cp "$input" "$output"', 'printf x > "$output"')
-    with pytest.raises(DeviceError, match="the output has 1 values, 18 are right"):
+    with pytest.raises(DeviceError, match="the output has 1 bytes, 18 are right"):
         measure(local_adb, ours(lines=short), [device_file("a.tflite")], tmp_path / "log")
     assert not work_folder.exists()
 
@@ -152,7 +157,7 @@ def test_benchmark_models_own_output_is_compared(
         ("exit 0", "printed nothing; give a benchmark program"),
         ("echo hello", "code 0: hello"),
         ("echo 'error while loading shared libraries: libQnnHtp.so: cannot open shared object file' >&2; exit 127",
-         "needs libQnnHtp.so, which the device lacks; give it with --library"),
+         "needs libQnnHtp.so, which the device lacks; give it with --runner and --library"),
         ("""echo 'CANNOT LINK EXECUTABLE "./x": library "libcdsprpc.so" not found: needed by main' >&2; exit 1""",
          "needs libcdsprpc.so"),
         ('echo "Exec format error" >&2; exit 126', "cannot start"),
@@ -199,6 +204,28 @@ def test_a_program_that_hangs_is_stopped_and_its_samples_kept(
     assert not work_folder.exists() and "sleep 60" not in running_programs()
 
 
+def test_benchmark_models_timing_before_it_hangs_is_kept(
+    local_adb: Any, work_folder: Path, device_file: Any, make_program: Any, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    hangs = f"echo >> {runs}; " + TF2 + f'[ "$(wc -l < {runs})" -lt 2 ] || exec sleep 60'
+    protocol = Protocol(runs=6, blocks=2, time_limit_s=2)
+    runner = BenchmarkModelRunner(make_program("benchmark_model", hangs))
+    measurement = Measurement(local_adb.device, runner, [device_file("a.tflite")], protocol, tmp_path / "log")
+    with pytest.raises(DeviceError, match="no answer"):
+        measurement.run(START)
+    (result,) = measurement.results()
+    assert result.runs_per_sample == (3, 3) and result.problem is not None
+
+
+def test_a_flag_of_the_delegate_that_is_not_known_is_an_error(make_program: Any) -> None:
+    runner = BenchmarkModelRunner(make_program("benchmark_model", TF2), find_delegate("gpu"))
+    text = "Inference timings in us: Init: 1, Inference (avg): 5050\n"
+    with pytest.raises(DeviceError, match="does not know --use_gpu, so all ran on the CPU"):
+        runner.read(Completed(0, "Unconsumed cmdline flags: --use_gpu=true\n" + text))
+    assert runner.read(Completed(0, "Unconsumed cmdline flags: --run_delay=-1\n" + text)).summary is not None
+
+
 def running_programs() -> str:
     return "\n".join(
         path.read_bytes().replace(b"\0", b" ").decode(errors="replace") for path in Path("/proc").glob("[0-9]*/cmdline")
@@ -221,10 +248,6 @@ def test_the_command_line_holds_what_was_asked(
 
 
 def test_delegates_have_their_flags_and_libraries(make_program: Any, tmp_path: Path) -> None:
-    from edgesr.android_bench.delegates import find_delegate
-    from edgesr.android_bench.device_runner import Task
-    from edgesr.errors import EdgeSRError
-
     program, qnn = make_program("benchmark_model", TF2), find_delegate("QNN")
     with pytest.raises(EdgeSRError, match=r"--delegate qnn needs libQnnTFLiteDelegate\.so; give it with --library"):
         BenchmarkModelRunner(program, qnn)
@@ -240,6 +263,9 @@ def test_delegates_have_their_flags_and_libraries(make_program: Any, tmp_path: P
     assert set(runner.files) == {"benchmark_model", *qnn.libraries}
     with pytest.raises(EdgeSRError, match="no delegate is called 'qn'; choose qnn"):
         find_delegate("qn")
+    with pytest.raises(EdgeSRError, match=r"two libraries are called libQnnHtp\.so"):
+        BenchmarkModelRunner(program, qnn, (*libraries, libraries[1]))
+    assert runner.programs == (program,), "a DSP's library is no program of this processor"
     with pytest.raises(EdgeSRError, match="is no file; give a library"):
         BenchmarkModelRunner(program, libraries=(tmp_path / "none.so",))
 

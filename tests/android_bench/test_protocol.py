@@ -1,3 +1,4 @@
+import threading
 import time
 
 import pytest
@@ -62,6 +63,13 @@ def test_a_device_that_stays_hot_is_refused(clock: list[float]) -> None:
     with pytest.raises(DeviceError, match=r"hot: thermal status 3 \(severe\) after 60 s.*--cool-down"):
         prepare(lambda: HOT, PHONE, Protocol(cool_down_s=60))
     assert clock[0] == 60
+
+
+def test_a_wait_can_be_stopped() -> None:
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(DeviceError, match="interrupted"):
+        prepare(lambda: HOT, PHONE, Protocol(), stop=stop)
 
 
 def test_a_hot_battery_is_hot() -> None:

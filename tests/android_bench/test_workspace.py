@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 import time
@@ -6,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from edgesr.android_bench import workspace as workspace_module
 from edgesr.android_bench.program_abi import abi_of, refuse_foreign
 from edgesr.android_bench.workspace import Workspace, free_bytes
 from edgesr.errors import DeviceError
@@ -27,15 +29,19 @@ def test_files_arrive_under_their_names_and_all_goes(local_adb: Any, work_folder
 
 
 def test_what_is_there_is_not_sent_again(local_adb: Any, work_folder: Path, files: dict[str, Path]) -> None:
-    with Workspace(local_adb.device, keep=True) as workspace:
-        workspace.put(files)
-        workspace.put(files)
-    assert len(local_adb.calls("push")) == 2
     with Workspace(local_adb.device) as workspace:
         folder = Path(workspace.put(files))
+        workspace.put(files)
+        assert len(local_adb.calls("push")) == 2
         (folder / "one").write_bytes(b"changed")
         workspace.put(files)
-    assert len(local_adb.calls("push")) == 3
+        assert len(local_adb.calls("push")) == 3
+
+
+def test_a_name_with_a_space_arrives(local_adb: Any, work_folder: Path, files: dict[str, Path]) -> None:
+    with Workspace(local_adb.device) as workspace:
+        folder = Path(workspace.put({"a library.so": files["one"]}))
+        assert (folder / "a library.so").read_bytes() == files["one"].read_bytes()
 
 
 def test_other_content_has_another_folder(local_adb: Any, work_folder: Path, files: dict[str, Path]) -> None:
@@ -103,6 +109,27 @@ def test_a_second_run_is_refused_and_harms_the_first_one_not(
             Workspace(local_adb.device).__enter__()
         assert child.poll() is None and work_folder.exists()
     child.wait(timeout=10)
+
+
+def test_a_run_that_is_between_two_processes_is_left_alone(
+    local_adb: Any, work_folder: Path, files: dict[str, Path]
+) -> None:
+    with Workspace(local_adb.device) as workspace:
+        workspace.put(files)
+        with pytest.raises(DeviceError, match=r"another run is at work on device PHONE1; wait .*shell rm -r"):
+            Workspace(local_adb.device).__enter__()
+        assert len(list(work_folder.rglob("one"))) == 1
+
+
+def test_what_a_run_that_broke_off_left_is_taken_over(
+    local_adb: Any, work_folder: Path, files: dict[str, Path]
+) -> None:
+    Workspace(local_adb.device).__enter__().put(files)
+    old = time.time() - 60 * (workspace_module.STALE_MINUTES + 1)
+    os.utime(work_folder / "lock", (old, old))
+    with Workspace(local_adb.device):
+        pass
+    assert not work_folder.exists()
 
 
 def test_the_note_of_a_run_that_is_gone_stops_nobody(local_adb: Any, work_folder: Path, tmp_path: Path) -> None:

@@ -139,8 +139,27 @@ def test_all_phones_have_a_record_each(
     local_adb.set(devices=["PHONE1 device", "PHONE2 device", "PHONE3 offline"])
     options = DeviceOptions(PROTOCOL, Program(native_bundle), local_adb.binary)
     outcomes = bench_on_devices(exported, "adb:all", SIZE, options)
-    assert [outcome.device for outcome in outcomes] == ["adb:PHONE1", "adb:PHONE2"]
+    assert [outcome.device for outcome in outcomes] == ["adb:PHONE1", "adb:PHONE2", "adb:PHONE3"]
     assert any(outcome.record is not None for outcome in outcomes)
+    told = [str(outcome.error) for outcome in outcomes if outcome.record is None]
+    assert all("another run is at work" in error or "PHONE3 is offline; reconnect" in error for error in told)
+
+
+def test_a_proof_that_is_missing_loses_no_sample(
+    measure: Measure, exported: Path, make_runner_that: Callable[[str], Path]
+) -> None:
+    for artifact in load_manifest(exported).artifacts:
+        (exported / artifact.graph).unlink(missing_ok=True)
+    outcome = measure(Program(make_runner_that("printf '\\177' | dd of=\"$output\" conv=notrunc bs=1 2>/dev/null")))
+    assert isinstance(outcome.error, ArtifactError) and outcome.record is not None
+
+
+def test_a_defect_of_ours_on_one_phone_loses_no_other(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(program: object, facts: object) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(device_benchmark, "choose_runner", broken)
+    assert "a defect in edgesr (ZeroDivisionError: oops) while adb:PHONE1" in str(measure().error)
 
 
 def test_ctrl_c_stops_every_phone(

@@ -3,6 +3,7 @@
 `make emulator-deps` installs what these need; without it they skip.
 """
 
+import json
 import os
 import re
 import shutil
@@ -210,7 +211,7 @@ def test_a_device_that_drops_in_the_middle_keeps_its_samples(int8_file: Path, as
         outcome = measure(int8_file, device, protocol=Protocol(runs=200, blocks=1, delay_ms=20, time_limit_s=120))
         assert isinstance(outcome.error, DeviceLostError), outcome.error
         assert "reconnect" in str(outcome.error)
-        assert outcome.record is None or all(r.problem for r in outcome.record.results)
+        assert outcome.record is not None and all(r.problem for r in outcome.record.results)
         wipe(device)
 
 
@@ -248,7 +249,7 @@ def assert_matches(words: str, error: BaseException | None) -> None:
         ("echo garbage; echo more", "no timing that edgesr knows"),
         ("true", "printed nothing"),
         ("echo 'CANNOT LINK EXECUTABLE \"./x\": library \"libQnnHtp.so\" not found' >&2; exit 1",
-         "needs libQnnHtp.so, which the device lacks; give it with --library"),
+         "needs libQnnHtp.so, which the device lacks; give it with --runner and --library"),
         ("sleep 600", r"no answer within 3 s; check the device"),
     ],
     ids=["crash", "garbage", "nothing", "missing library", "hang"],
@@ -288,5 +289,7 @@ def test_ctrl_c_stops_the_program_and_cleans_the_device(int8_file: Path, as_phon
         child.send_signal(signal.SIGINT)
         _, err = child.communicate(timeout=60)
         timer.cancel()
-        assert child.returncode == 1 and err.startswith("edgesr: interrupted; the device was cleaned up"), err
+        assert child.returncode == 1 and ": interrupted; blocks that were finished stay" in err, err
         assert err.count("\n") == 1
+        (result,) = json.loads(out.read_text())["results"]
+        assert result["problem"] == "interrupted" and 0 < len(result["latencies_ms"]) < 500

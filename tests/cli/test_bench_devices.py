@@ -29,6 +29,7 @@ def test_a_phones_table_and_record(run: Any, arguments: list[object], tmp_path: 
     record = json.loads(out.read_text())
     assert record["device"] == "adb:PHONE1" and record["runs"] == 10
     assert record["results"][0]["runs_per_sample"] == [5] * 10, "ten blocks of its own count"
+    assert record["environment"]["block_summaries"][record["results"][0]["name"]][0]["min_ms"] == 4.9
     assert (tmp_path / "plot.svg").read_text().startswith("<svg") and not work_folder.exists()
 
 
@@ -36,11 +37,21 @@ def test_json(run: Any, arguments: list[object]) -> None:
     assert json.loads(run(*arguments, "--device", "adb:PHONE1", "--json").done())["device"] == "adb:PHONE1"
 
 
-def test_several_phones_have_a_file_each(run: Any, arguments: list[object], local_adb: Any, tmp_path: Path) -> None:
+def test_a_phone_that_cannot_be_measured_is_told_beside_the_others(
+    run: Any, arguments: list[object], local_adb: Any, tmp_path: Path
+) -> None:
     local_adb.set(devices=["PHONE1 device", "PHONE2 offline"])
     out = tmp_path / "all.json"
-    run(*arguments, "--device", "adb:all", "-o", out, "--quiet").done()
+    outcome = run(*arguments, "--device", "ADB:ALL", "-o", out, "--quiet")
+    assert outcome.code == 1 and "PHONE2 is offline; reconnect" in outcome.err and outcome.err.count("\n") == 1
     assert json.loads(out.read_text())["device"] == "adb:PHONE1"
+
+
+def test_a_file_that_cannot_be_written_loses_nothing(run: Any, arguments: list[object], tmp_path: Path) -> None:
+    outcome = run(*arguments, "--device", "adb", "-o", tmp_path / "benchmark_model" / "x.json")
+    assert outcome.code == 1 and "5.05" in outcome.out
+    assert outcome.err.count("\n") == 1 and "what was measured is in " in outcome.err
+    assert json.loads(Path(outcome.err.rstrip().rpartition(" is in ")[2]).read_text())["device"] == "adb:PHONE1"
 
 
 def test_an_error_names_the_log_and_keeps_nothing_half(
@@ -78,6 +89,8 @@ def test_partial_samples_are_written_and_named(run: Any, arguments: list[object]
         (("--device", "adb", "--threads", "1,2"), "--threads takes one number on a device", 2),
         (("--device", "adb", "--delegate", "qnm"), "no delegate is called 'qnm'; choose qnn", 1),
         (("--device", "adb", "--delegate", "qnn"), "needs libQnnTFLiteDelegate.so; give it with --library", 1),
+        (("--device", "emulated"), "--runner has no use: instructions are counted", 2),
+        (("--device", "adb", "--timeout", "0"), "0.0 is not in the range", 2),
         (("--device", "adb:PHONE9"), "adb sees no device 'PHONE9'", 1),
     ],
 )
