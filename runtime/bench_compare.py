@@ -2,9 +2,12 @@
 
 Artifacts are matched by name, runner and threads. Where both records hold the same yardstick (PyTorch eager on the same
 weights, threads and torch version), what is compared is each run's latency over the yardstick's in the same turn: the
-machine's own speed, and its changes during the run, cancel. Otherwise milliseconds are compared. Statistics: `noise`.
+machine's own speed, and its changes during the run, cancel. Otherwise milliseconds are compared. Statistics: `noise`;
+a result's blocks are processes there, and too few of them tell nothing.
 
-Records that cannot be compared are refused. A different sha256 under one name is what a comparison is for, and said.
+Records that cannot be compared are refused. A different sha256 under one name is what a comparison is for, and said. A
+device is known by its fingerprint (`environment`) where both records have one, whatever serial it was reached under;
+else by its name, processor and cores.
 """
 
 from __future__ import annotations
@@ -20,7 +23,15 @@ from edgesr.errors import ArtifactError
 from edgesr.runtime.bench import Benchmark
 from edgesr.runtime.bench_record import BenchRecord, Result
 from edgesr.runtime.instruction_counts import InstructionCounts
-from edgesr.runtime.noise import BETWEEN_RUNS, FEWEST, MedianRatio, compare_medians, estimate_median
+from edgesr.runtime.noise import (
+    BETWEEN_RUNS,
+    FEWEST,
+    FEWEST_BLOCKS,
+    MedianEstimate,
+    MedianRatio,
+    compare_medians,
+    estimate_median,
+)
 
 
 class Verdict(enum.Enum):
@@ -44,7 +55,7 @@ class Comparison:
     """One artifact in two records.
 
     `ratio` is new over old. `low` to `high` is its 98 % interval, and `smallest` the least ratio that would have been
-    seen; infinite where there are too few runs, and 1 for instructions, which are exact.
+    seen; infinite where there are too few runs or blocks, and 1 for instructions, which are exact.
     """
 
     name: str
@@ -132,12 +143,17 @@ def _yardsticks(record: BenchRecord) -> list[Result]:
     return [] if record.baselines is None else [record.results[index] for index in record.baselines]
 
 
-def machine_of(record: BenchRecord) -> str:
-    """What records must share to be compared: the environment's fingerprint, else device and processor."""
-    if "fingerprint" in record.environment:
-        return str(record.environment["fingerprint"])
-    parts = [record.device, *(str(record.environment[k]) for k in ("processor", "cores") if k in record.environment)]
-    return ", ".join(parts)
+def machines_of(old: BenchRecord, new: BenchRecord) -> tuple[str, str]:
+    """What must be equal for two records to be of one device: fingerprints where both have one, else what is known."""
+    prints = [record.environment.get("fingerprint") for record in (old, new)]
+    if all(prints):
+        return str(prints[0]), str(prints[1])
+    return _described(old), _described(new)
+
+
+def _described(record: BenchRecord) -> str:
+    known = (str(record.environment[k]) for k in ("processor", "cores") if k in record.environment)
+    return ", ".join((record.device, *known))
 
 
 def _refuse(old: BenchRecord, new: BenchRecord) -> None:
@@ -145,10 +161,9 @@ def _refuse(old: BenchRecord, new: BenchRecord) -> None:
         raise ArtifactError("one record was timed and the other emulated; compare two of a kind")
     if old.emulated != new.emulated:
         raise ArtifactError(f"different emulations ({old.emulated}; {new.emulated}); compare two of one emulation")
-    if machine_of(old) != machine_of(new):
-        raise ArtifactError(
-            f"different devices ({machine_of(old)}; {machine_of(new)}); compare two records of one device"
-        )
+    first, second = machines_of(old, new)
+    if first != second:
+        raise ArtifactError(f"different devices ({first}; {second}); compare two records of one device")
     if old.size != new.size:
         sizes = " and ".join(f"{height}x{width}" for height, width in (old.size, new.size))
         raise ArtifactError(f"different sizes ({sizes}); run both with the same --size")
@@ -213,16 +228,29 @@ def _compare_latencies(old: BenchRecord, new: BenchRecord, a: Benchmark, b: Benc
     if yardsticks is not None:
         samples = [own - np.log(y.latencies_ms) for own, y in zip(samples, yardsticks, strict=True)]
     others = max(_others_share(old), _others_share(new))
-    found = compare_medians(estimate_median(samples[0]), estimate_median(samples[1]), others)
-    notes = list(_notes(a, b))
-    if math.isinf(found.smallest):
-        few = min(len(part) for part in samples)
-        notes.append(f"{few} runs are too few to tell, {FEWEST} are needed and 50 are usual")
+    first, second = (estimate_median(y, own.block_lengths) for y, own in zip(samples, (a, b), strict=True))
+    found = compare_medians(first, second, others)
+    notes = [*_notes(a, b), *_too_few(("first", a, first), ("second", b, second))]
     measure = Measure.MILLISECONDS if yardsticks is None else Measure.RATIO
     return Comparison(
         a.name, a.runner, old.threads_of(a), measure, _verdict(found), found.ratio, found.low, found.high,
         found.smallest, tuple(notes),
     )  # fmt: skip
+
+
+def _too_few(*parts: tuple[str, Benchmark, MedianEstimate]) -> list[str]:
+    """What is missing where a record tells nothing about its own noise."""
+    found = []
+    for which, result, estimate in parts:
+        if math.isfinite(estimate.standard_error):
+            continue
+        if estimate.blocks:
+            short = f"{estimate.blocks} block{'s' if estimate.blocks > 1 else ''}, {FEWEST_BLOCKS} or more are needed"
+            found.append(f"the {which} record has {short} to know what differs between processes; give --blocks 5")
+        else:
+            runs = len(result.latencies_ms)
+            found.append(f"the {which} record has {runs} runs, {FEWEST} are needed to tell and 50 are usual")
+    return found
 
 
 def _verdict(found: MedianRatio) -> Verdict:

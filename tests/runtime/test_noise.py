@@ -2,7 +2,7 @@
 
 Noise as machines make it: jitter of 2 %, one run in twenty up to three times as long, a drift over the whole record,
 levels that shift from block to block; drift and shifts fall on a yardstick alike, jitter and spikes do not. Each record
-also has a state of its own, which no look into it can show.
+also has a state of its own, which no look into it can show. On phones each block is a process with a level of its own.
 """
 
 import math
@@ -12,7 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from edgesr.runtime.noise import BETWEEN_RUNS, FEWEST, MedianEstimate, MedianRatio, Z, compare_medians, estimate_median
+from edgesr.runtime.noise import (
+    BETWEEN_RUNS,
+    FEWEST,
+    FEWEST_BLOCKS,
+    STUDENT,
+    MedianEstimate,
+    MedianRatio,
+    Z,
+    compare_medians,
+    estimate_median,
+)
 
 RECORDS = 250
 POWER, FALSE_CALLS = 0.95, 0.02
@@ -147,3 +157,104 @@ def test_too_few_samples_tell_nothing(n: int) -> None:
 def test_the_fewest_samples_and_a_length_that_does_not_divide() -> None:
     for n in (FEWEST, 11, 53, 77):
         assert 0 < estimate_median(np.random.default_rng(n).normal(0, 0.02, n)).standard_error < 0.1
+
+
+PROCESSES, PROCESS_SD, PAIRS = 5, 0.03, 2000
+
+
+def in_processes(
+    change: float, sd: float, lengths: Sequence[int], random: np.random.Generator, blind: bool = False
+) -> MedianEstimate:
+    """A record of a process for each block, each with a level of its own; `blind` does not tell of its blocks."""
+    levels = np.repeat(random.normal(0, sd, len(lengths)), lengths)
+    y = math.log(10 * change) + levels + random.normal(0, 0.01, len(levels))
+    return estimate_median(y, () if blind else lengths)
+
+
+def called_in_processes(change: float, sd: float, first: Sequence[int], second: Sequence[int]) -> list[MedianRatio]:
+    random = np.random.default_rng(round(change * 1000))
+    return [
+        compare_medians(in_processes(1, sd, first, random), in_processes(change, sd, second, random))
+        for _ in range(PAIRS)
+    ]
+
+
+BLOCKS: list[tuple[Sequence[int], Sequence[int]]] = [
+    ((10,) * 5, (10,) * 5),
+    ((5,) * 10, (5,) * 10),
+    ((1,) * 10, (1,) * 10),
+    ((13, 13, 12, 12), (13, 13, 12, 12)),
+    ((13, 13, 12, 12), (5,) * 10),
+]
+
+
+@pytest.mark.parametrize("sd", [0.0, 0.003, 0.02, PROCESS_SD])
+@pytest.mark.parametrize(("first", "second"), BLOCKS, ids=lambda lengths: f"{len(lengths)}-blocks")
+def test_processes_of_the_same_file_are_not_called_different(
+    first: Sequence[int], second: Sequence[int], sd: float
+) -> None:
+    assert share([row.differs for row in called_in_processes(1.0, sd, first, second)]) <= FALSE_CALLS
+
+
+@pytest.mark.parametrize("change", [1.1, 1 / 1.1], ids=["slower", "faster"])
+def test_a_change_of_ten_per_cent_is_called_over_processes(change: float) -> None:
+    lengths = (10,) * PROCESSES
+    found = called_in_processes(change, PROCESS_SD, lengths, lengths)
+    assert share([row.differs and (row.ratio > 1) == (change > 1) for row in found]) >= POWER
+
+
+def test_samples_of_few_processes_know_too_little_of_their_noise() -> None:
+    """What the blocks are for: taken as one process, records of the same are called different."""
+    random, lengths = np.random.default_rng(8), (17, 17, 16)
+    blind = [[in_processes(1, PROCESS_SD, lengths, random, blind=True) for _ in range(2)] for _ in range(RECORDS)]
+    assert share([compare_medians(*pair).differs for pair in blind]) > 2 * FALSE_CALLS
+    one = [[in_processes(1, PROCESS_SD, (50,), random, blind=True) for _ in range(2)] for _ in range(RECORDS)]
+    assert share([compare_medians(*pair).differs for pair in one]) > 0.4
+
+
+@pytest.mark.parametrize("blocks", range(1, FEWEST_BLOCKS))
+def test_too_few_blocks_tell_nothing(blocks: int) -> None:
+    random = np.random.default_rng(4)
+    few, enough = (in_processes(change, 0.0, (20,) * k, random) for change, k in ((1, blocks), (2, 5)))
+    for pair in ((few, enough), (enough, few), (few, few)):
+        found = compare_medians(*pair)
+        assert not found.differs and (found.low, found.high, found.smallest) == (0.0, math.inf, math.inf)
+
+
+def test_the_smallest_change_is_seen_over_processes() -> None:
+    lengths = (10,) * PROCESSES
+    usual = called_in_processes(1.0, PROCESS_SD, lengths, lengths)
+    smallest = float(np.median([row.smallest for row in usual]))
+    assert 1.05 < smallest < 1.15
+    assert share([row.differs for row in called_in_processes(smallest, PROCESS_SD, lengths, lengths)]) >= 0.93
+
+
+def test_formulas_of_blocks() -> None:
+    medians = np.array([1.0, 1.1, 1.2, 1.4])
+    found = estimate_median(np.repeat(medians, (1, 5, 2, 3)), (1, 5, 2, 3))
+    assert found.log_median == pytest.approx(1.175) and found.blocks == 4
+    assert found.standard_error == pytest.approx(np.std(medians, ddof=1) / 2)
+    b = -math.log(1 - BETWEEN_RUNS)
+    both = compare_medians(MedianEstimate(1.0, 0.03, 4), MedianEstimate(1.1, 0.04, 7))
+    half = math.hypot(3.143 * 0.05, b)
+    assert both.low == pytest.approx(math.exp(0.1 - half)) and both.high == pytest.approx(math.exp(0.1 + half))
+    assert both.smallest == pytest.approx(math.exp(half + math.hypot(1.943 * 0.05, b)))
+    one = compare_medians(MedianEstimate(1.0, 0.03, 4), MedianEstimate(1.1, 0.04))
+    assert one.low == pytest.approx(math.exp(0.1 - 4.541 * 0.05 - b))
+
+
+def test_equal_blocks_leave_the_floor_of_a_per_cent() -> None:
+    old = estimate_median(np.zeros(50), (10,) * 5)
+    assert not compare_medians(old, estimate_median(np.full(50, math.log(1.0095)), (10,) * 5)).differs
+    assert compare_medians(old, estimate_median(np.full(50, math.log(1.0105)), (10,) * 5)).differs
+
+
+def test_the_table_is_student_s_distribution() -> None:
+    """Each point against the integral of the density, summed up."""
+    for freedom, level, power in STUDENT:
+        x = np.linspace(0, level, 20001)
+        density = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(freedom * math.pi)
+        y = density * (1 + x**2 / freedom) ** (-(freedom + 1) / 2)
+        below = np.concatenate([[0], np.cumsum((y[1:] + y[:-1]) / 2 * np.diff(x))])
+        assert below[-1] == pytest.approx(0.49, abs=5e-5)
+        assert np.interp(power, x, below) == pytest.approx(0.45, abs=5e-5)
