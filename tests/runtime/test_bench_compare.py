@@ -95,7 +95,7 @@ def test_too_few_runs_tell_nothing() -> None:
     few = dataclasses.replace(record(20.0), results=(eager, dataclasses.replace(file, latencies_ms=(20.0,) * 9)))
     row = only(record(10.0), few)
     assert row.verdict is Verdict.NO_DIFFERENCE and math.isinf(row.smallest)
-    assert row.notes == ("9 runs are too few to tell, 10 are needed and 50 are usual",)
+    assert row.notes == ("the second record has 9 runs, 10 are needed to tell and 50 are usual",)
     plain = json.loads(json.dumps(row.to_json(), allow_nan=False))
     assert plain["smallest_seen"] is None and plain["interval"] == [0.0, None]
 
@@ -137,7 +137,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"size": (8, 13)}, r"different sizes \(8x12 and 8x13\); run both with the same --size"),
     ({"device": "adb:1"}, r"different devices \(host, x, 2; adb:1, x, 2\); compare two records of one device"),
     ({"environment": ENVIRONMENT | {"processor": "y"}}, r"different devices \(host, x, 2; host, y, 2\)"),
-    ({"environment": {"fingerprint": "pixel"}}, r"different devices \(host, x, 2; pixel\)"),
+    ({"environment": {"fingerprint": "pixel"}}, r"different devices \(host, x, 2; host\)"),
     ({"results": (COUNTS,), "baselines": None, "emulated": "qemu"}, "one record was timed and the other emulated"),
     ({"results": (COUNTS,), "baselines": None}, "one record holds milliseconds and the other instructions"),
 ]
@@ -169,6 +169,32 @@ def test_a_phone_is_itself_under_another_serial() -> None:
     environment = {"fingerprint": "google/husky/14"}
     old, new = (alone(record(10.0, device=f"adb:{serial}", environment=environment)) for serial in (1, 2))
     assert only(old, new).verdict is Verdict.NO_DIFFERENCE
+
+
+def test_fingerprints_count_where_both_have_one() -> None:
+    first, other = ({"fingerprint": name} for name in ("pixel 1", "pixel 2"))
+    old = alone(record(10.0, device="adb:1", environment=first))
+    with pytest.raises(ArtifactError, match=r"different devices \(pixel 1; pixel 2\)"):
+        compare_records(old, alone(record(10.0, device="adb:1", environment=other)))
+    for unknown in ({}, {"fingerprint": None}):
+        assert only(old, alone(record(10.0, device="adb:1", environment=unknown))).verdict is Verdict.NO_DIFFERENCE
+        with pytest.raises(ArtifactError, match=r"different devices \(adb:1; adb:2\)"):
+            compare_records(old, alone(record(10.0, device="adb:2", environment=unknown)))
+
+
+def in_blocks(found: BenchRecord, lengths: tuple[int, ...]) -> BenchRecord:
+    (file,) = alone(found).results
+    return dataclasses.replace(alone(found), results=(dataclasses.replace(file, block_lengths=lengths),))
+
+
+def test_blocks_are_processes_and_few_of_them_tell_nothing() -> None:
+    old, new = (in_blocks(record(ms, seed=seed), (10,) * 5) for ms, seed in ((10.0, 0), (11.0, 7)))
+    assert only(old, new).verdict is Verdict.SLOWER and only(old, new).notes == ()
+    row = only(old, in_blocks(record(20.0), (17, 17, 16)))
+    assert row.verdict is Verdict.NO_DIFFERENCE and math.isinf(row.smallest)
+    assert row.notes == (
+        "the second record has 3 blocks, 4 or more are needed to know what differs between processes; give --blocks 5",
+    )
 
 
 def test_what_is_in_one_record_alone_is_said() -> None:

@@ -1,6 +1,8 @@
 """`bench compare` on noise that a machine of two cores really made: data/recorded_noise.json says how and on what.
 
-Every pair of records is of the same files; whatever is called different is a false call.
+Every pair of records is of the same files; whatever is called different is a false call. In the sets `busy` and
+`neighbour` others had half of the machine and more, so that the allowance b alone hides a factor of two: they show that
+load is allowed for, nothing of the rest. In `quiet` others had under 1 %, and there the comparison is not good enough.
 """
 
 import dataclasses
@@ -18,7 +20,8 @@ from edgesr.runtime.bench_record import BenchRecord
 
 DATA = json.loads((Path(__file__).parent / "data" / "recorded_noise.json").read_text(encoding="utf-8"))
 FALSE_CALLS = 0.02
-SETS = sorted(DATA["sets"])
+SETS = ["busy", "neighbour"]
+QUIET_SHARE = 0.1
 
 
 def as_record(row: Mapping[str, Any]) -> BenchRecord:
@@ -33,6 +36,10 @@ def as_record(row: Mapping[str, Any]) -> BenchRecord:
     height, width = DATA["size"]
     return BenchRecord("host", (height, width), 1, 50, 5, row["started"], environment, results,
                        baselines=(0,) * len(results))  # fmt: skip
+
+
+def quiet() -> list[BenchRecord]:
+    return [as_record(row) for row in DATA["sets"]["quiet"]]
 
 
 def alone(record: BenchRecord) -> BenchRecord:
@@ -67,3 +74,24 @@ def test_a_true_change_larger_than_what_could_be_seen_is_called(records: list[Be
             found = compare_records(old, slower).rows
             called += [x.verdict is Verdict.SLOWER for x in found if (x.name, x.runner) == (row.name, row.runner)]
     assert sum(called) >= 0.9 * len(called), (sum(called), len(called))
+
+
+def test_the_quiet_set_was_quiet() -> None:
+    cores = DATA["provenance"]["machine"]["cores"]
+    shares = [sum(row["others"].values()) / cores for row in DATA["sets"]["quiet"]]
+    assert len(shares) == 11 and max(shares) < QUIET_SHARE
+
+
+@pytest.mark.xfail(strict=True, reason="19 of 110 equal pairs are called by ratio, 45 by milliseconds: b is too small")
+@pytest.mark.parametrize("measure", [Measure.RATIO, Measure.MILLISECONDS])
+def test_the_same_files_are_not_called_different_on_a_quiet_machine(measure: Measure) -> None:
+    shown = quiet() if measure is Measure.RATIO else [alone(record) for record in quiet()]
+    rows = [row for pair in itertools.combinations(shown, 2) for row in compare_records(*pair).rows]
+    assert len(rows) == 110 and {row.measure for row in rows} == {measure}
+    assert sum(row.verdict is not Verdict.NO_DIFFERENCE for row in rows) <= FALSE_CALLS * len(rows)
+
+
+@pytest.mark.xfail(strict=True, reason="up to 1.31 here: jitter within these records hides a change of 5 % in most")
+def test_a_small_change_could_be_seen_on_a_quiet_machine() -> None:
+    rows = [row for pair in itertools.combinations(quiet(), 2) for row in compare_records(*pair).rows]
+    assert max(row.smallest for row in rows) < 1.10
