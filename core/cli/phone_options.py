@@ -83,7 +83,11 @@ _OPTIONS = (
     click.option("--delegate", metavar="NAME", help="adb: xnnpack, gpu, nnapi, qnn, neuron, litert-npu or litert-gpu."),
     click.option("--library", type=FILE, multiple=True, help="adb: a library that --runner or its delegate needs."),
     click.option("--runner-option", multiple=True, metavar="FLAG", help="adb: one more flag for --runner."),
-    click.option("--blocks", type=click.IntRange(1, 1000), help="adb: processes that share the runs (default: 5)."),
+    click.option(
+        "--blocks",
+        type=click.IntRange(1, 1000),
+        help="adb: processes that share the runs (default: 5; below 4 nothing can be compared).",
+    ),
     click.option("--affinity", type=click.Choice(["big", "all"]), help="adb: the fast cores (default), or all."),
     click.option("--delay-ms", type=click.IntRange(0, 60_000), help="adb: pause between runs."),
     click.option("--cool-down", type=SECONDS, help="adb: seconds to wait for a hot device (default: 120)."),
