@@ -8,8 +8,6 @@ registers, never in memory. Offsets within an image are 32 bits wide, those betw
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import triton.language as tl
 from torch import Tensor
@@ -17,13 +15,16 @@ from torch import Tensor
 from edgesr.errors import DeviceError
 from edgesr.runtime.cuda.triton_kernel import Launch, TritonKernel, power_of_two
 
-PIXELS = 128
 LARGEST_IMAGE = 2**31 - 1
 """Values of one image that 32-bit offsets reach."""
 
+NARROW = 32
+MOST_CHANNELS = 64
+"""Wider gates would spill registers."""
+
 
 def gate_source(
-    x_ptr: Any, f_ptr: Any, w_ptr: Any, b_ptr: Any, o_ptr: Any, positions: Any,
+    x_ptr: tl.tensor, f_ptr: tl.tensor, w_ptr: tl.tensor, b_ptr: tl.tensor, o_ptr: tl.tensor, positions: tl.tensor,
     channels: tl.constexpr, padded: tl.constexpr, pixels: tl.constexpr, nhwc: tl.constexpr, precision: tl.constexpr,
     widen: tl.constexpr,
 ) -> None:  # fmt: skip
@@ -56,18 +57,24 @@ def gate_source(
 GATE = TritonKernel(gate_source)
 
 
-def gate_launch(channels: int, nhwc: bool, precision: str = "ieee", widen: bool = False) -> Launch:
-    """How the gate is launched for that many channels."""
-    return Launch({"channels": channels, "padded": power_of_two(channels), "pixels": PIXELS, "nhwc": nhwc,
-                   "precision": precision, "widen": widen})  # fmt: skip
+def gate_launch(channels: int, nhwc: bool, precision: str, wide_values: bool, widen: bool = False) -> Launch:
+    """How the gate is launched for that many channels: float32 of more than 32 needs more warps not to spill."""
+    padded = power_of_two(channels)
+    wide = wide_values and padded > NARROW
+    pixels = 64 if wide and precision == "ieee" else 128
+    return Launch({"channels": channels, "padded": padded, "pixels": pixels, "nhwc": nhwc,
+                   "precision": precision, "widen": widen}, warps=8 if wide else 4)  # fmt: skip
 
 
 def fused_gate(x: Tensor, f: Tensor, w: Tensor, b: Tensor, precision: str = "ieee") -> Tensor:
     """The gate of x and f, (N, C, H, W) in any strides; the output is in x's memory format, NCHW where x has neither.
 
-    `precision` is Triton's name for float32 products: ieee, or tf32. Raises `DeviceError` for an image too large.
+    `precision` is Triton's name for float32 products: ieee, or tf32. Raises `DeviceError` for an
+    image or channels too many.
     """
     count, channels, height, width = x.shape
+    if channels > MOST_CHANNELS:
+        raise DeviceError(f"span_attn: x has {channels} channels, the kernel takes {MOST_CHANNELS}")
     if channels * height * width > LARGEST_IMAGE:
         raise DeviceError(f"span_attn: an image of {channels}x{height}x{width} has too many values; cut it into tiles")
     nhwc = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
@@ -78,6 +85,7 @@ def fused_gate(x: Tensor, f: Tensor, w: Tensor, b: Tensor, precision: str = "iee
         return output
     weight, bias = w.reshape(channels, channels).contiguous(), b.float().contiguous()
     widen = x.dtype is torch.bfloat16 and x.device.type == "cpu"
-    grid = (-(-height * width // PIXELS), count)
-    GATE(grid, (x, f, weight, bias, output, height * width), gate_launch(channels, nhwc, precision, widen))
+    launch = gate_launch(channels, nhwc, precision, x.dtype is torch.float32, widen)
+    grid = (-(-height * width // launch.constants["pixels"]), count)
+    GATE(grid, (x, f, weight, bias, output, height * width), launch)
     return output
