@@ -44,7 +44,7 @@ npu-deps: $(STAMP)
 cuda-deps: $(STAMP)
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[cuda]"
 
-# Fills the table of docs/adr/0012-cuda.md in one call on a machine with an NVIDIA GPU; refuses anywhere else.
+# Times the gate on a machine with an NVIDIA GPU; refuses anywhere else. See docs/adr/0012-cuda.md for what is missing.
 bench-cuda: cuda-deps
 	$(BIN)/python -m edgesr.runtime.cuda.timing
 

@@ -3,7 +3,8 @@
 A program computes a tile of `tile_h` x `tile_w` positions of one image with all output channels, as nine matrix
 products (one for each tap) of (positions, channels in) and (channels in, channels out), accumulated in float32. What
 lies outside the image is zero. The epilogue stays in registers: nothing, ReLU, or the whole gate, whose 1x1
-convolution is one more product. There f is rounded to the stored type first, as a network without fusion would have stored it.
+convolution is one more product. There f is rounded to the stored type first, as a network without fusion would have
+stored it.
 
 `first_source` makes block 1's features and the near branch from the image at once: both read the same 3x3 patches, as
 one matrix product over 9 * channels values (im2col).

@@ -128,5 +128,5 @@ def test_verify_runs_the_interpreter_and_says_so(exported_once: Any) -> None:
 
 @needs_no_gpu
 def test_eager_without_a_gpu_is_refused(exported_once: Any) -> None:
-    with pytest.raises(DeviceError, match="torch-cuda cannot run: torch .*; run this on a machine with an NVIDIA GPU"):
+    with pytest.raises(DeviceError, match=r"torch-cuda cannot run: torch .*; run this on a machine with an NVIDIA GPU"):
         verify_parity(exported_once.manifest.folder, ["torch-cuda"])
