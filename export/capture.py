@@ -22,9 +22,10 @@ from edgesr.errors import ExportError, UnsupportedOpError
 from edgesr.export.aten import ALIASES, HANDLERS, NodeReader, OpaqueValue
 from edgesr.graph import Graph
 from edgesr.ops import Op, TensorSpec
+from edgesr.span_gate import native_decompositions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 INPUT_NAME = "input"
 EXAMPLE_SIZE = (24, 40)
@@ -50,11 +51,12 @@ def _export(model: SRModel, in_channels: int) -> ExportedProgram:
     example = torch.zeros(1, in_channels, *(n * multiple for n in EXAMPLE_SIZE))
     axes = [Dim(f"{axis}_blocks", min=1, max=8192) for axis in ("height", "width")]
     sizes = {i + 2: axis if multiple == 1 else multiple * axis for i, axis in enumerate(axes)}
-    table = torch.export.default_decompositions()
+    table: dict[torch._ops.OperatorBase, Callable[..., object]] = torch.export.default_decompositions()
+    table.update(native_decompositions())
     for name in KEPT_WHOLE:
         packet = getattr(torch.ops.aten, name)
         for overload in packet.overloads():
-            table.pop(getattr(packet, overload), None)  # type: ignore[no-untyped-call]  # torch left it untyped
+            table.pop(getattr(packet, overload), None)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's own deprecations, nothing about the network

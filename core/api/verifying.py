@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from edgesr.api.context_parity import compare_context
+from edgesr.api.cuda_parity import compare_on_cuda
 from edgesr.api.locating import ProvenFile, locate_errors
 from edgesr.api.proving import check_file
 from edgesr.api.small_copy import any_size_source, marked, provable
@@ -24,6 +25,7 @@ from edgesr.model.reference import load_reference
 from edgesr.progress import Progress, silent
 from edgesr.quant.builtin import builtin_calibration_paths
 from edgesr.quantized import float_graph
+from edgesr.runtime.cuda_runner import NETWORK_RUNNERS
 from edgesr.runtime.metrics import to_uint8
 from edgesr.runtime.parity import ParityReport
 from edgesr.runtime.qnn_runner import QnnRunner
@@ -43,11 +45,14 @@ def verify_parity(
     """Compare an artifact, or every artifact of an export folder, with the float64 PyTorch network it came from.
 
     `runners` names the runtimes (none: all that run each target), `images` a folder of natural images (None: the
-    builtin ones). Raises `ArtifactError` for missing, foreign or changed files.
+    builtin ones). Those of `NETWORK_RUNNERS` run the network that the files came from. Raises `ArtifactError` for
+    missing, foreign or changed files.
     """
     manifest, artifacts = locate(path)
+    on_cuda = [name for name in NETWORK_RUNNERS if name in runners]
     for name in runners:
-        _require_use(name, artifacts, path)
+        if name not in on_cuda:
+            _require_use(name, artifacts, path)
     natural = _natural_images(images)
     report, files = ParityReport((), ()), []
     references: dict[str, tuple[SRModel, Runner]] = {}
@@ -55,6 +60,8 @@ def verify_parity(
         if artifact.reference not in references:
             model = load_reference(proof_file(manifest, artifact, artifact.reference))
             references[artifact.reference] = model, RememberingRunner(TorchRunner(model))
+            proven = *references[artifact.reference], artifact.contract
+            report = report.joined(compare_on_cuda(*proven, on_cuda, natural, progress))
         file, target = manifest.runnable(artifact), artifact.find_target()
         chosen = tuple(name for name in target.runners if not runners or name in runners)
         chosen += tuple(name for name in target.emulators if name in runners)
@@ -70,8 +77,11 @@ def verify_parity(
 
 def _require_use(runner: str, artifacts: Sequence[Artifact], path: Path) -> None:
     """Raise `EdgeSRError` for a runner that would check nothing: what was not run must not look proven."""
+    if runner in NETWORK_RUNNERS:
+        raise EdgeSRError(f"runner '{runner}' runs networks, no files; name it with edgesr verify parity")
     if runner not in FILE_RUNNERS:
-        raise EdgeSRError(f"no runner is called '{runner}'; choose from {', '.join(FILE_RUNNERS)}")
+        known = ", ".join((*FILE_RUNNERS, *NETWORK_RUNNERS))
+        raise EdgeSRError(f"no runner is called '{runner}'; choose from {known}")
     targets = [artifact.find_target() for artifact in artifacts]
     usable = dict.fromkeys(name for target in targets for name in target.runners + target.emulators)
     if runner not in usable:

@@ -49,7 +49,7 @@ class Finding:
 @output_options
 def doctor(as_json: bool, quiet: bool) -> None:
     """Report versions, optional backends with the line that installs them, and this machine."""
-    findings = [_required(name) for name in REQUIRED] + [_optional(extra) for extra in EXTRAS]
+    findings = [_required(name) for name in REQUIRED] + [_optional(extra) for extra in EXTRAS] + _cuda()
     machine = {"python": platform.python_version(), "system": platform.platform(), "cores": os.cpu_count()}
     missing = [finding.item for finding in findings if finding.remedy and finding.item in REQUIRED]
     if as_json:
@@ -70,6 +70,18 @@ def _optional(extra: Extra) -> Finding:
     version = installed_version(extra.distribution)
     remedy = "" if version else f'pip install "edgesr[{extra.extra}]"  ({extra.purpose})'
     return Finding(extra.distribution, version or "not installed (optional)", remedy)
+
+
+def _cuda() -> list[Finding]:
+    """Which CUDA backends run here, on what, and why the others do not."""
+    if installed_version("torch") is None:
+        return []
+    from edgesr.runtime.cuda.backend import backend_states
+
+    return [
+        Finding(state.runner, ": ".join(part for part in (state.runs_on or "no", state.why_not) if part), state.remedy)
+        for state in backend_states()
+    ]
 
 
 def installed_version(distribution: str) -> str | None:

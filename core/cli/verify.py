@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from edgesr.runtime.quality import QualityReport
 
 
+NO_FILE = ("cuda-fused",)
+"""Runners of networks, which stand in for a GPU where they are emulated, and not for a phone."""
+
+
 def parse_drop(context: click.Context, param: click.Parameter, value: float | None) -> float | None:
     """A number of decibels; fails for one that no drop could ever exceed."""
     if value is not None and not math.isfinite(value):
@@ -100,14 +104,15 @@ def _print_parity(report: ParityReport, cases: bool, operators: bool) -> None:
     click.echo("; INT8 files must be as near to it as exact integer arithmetic, graph-int8" if exact else "")
     click.echo(f"{checks - failed} of {checks} checks within limits")
     for label, files in _by_label(report.emulated).items():
-        click.echo(f"{label}, no phone: {', '.join(files)}")
+        click.echo(f"{label}: {', '.join(files)}")
 
 
 def _by_label(runs: Sequence[EmulatedRun]) -> dict[str, list[str]]:
     """What was emulated, and the files that ran there."""
     labels: dict[str, list[str]] = {}
     for run in runs:
-        labels.setdefault(f"{run.runner} is an {run.emulated}", []).append(run.file)
+        what = f"is an {run.emulated}, no phone" if run.runner not in NO_FILE else f"ran in {run.emulated}, on no GPU"
+        labels.setdefault(f"{run.runner} {what}", []).append(run.file)
     return labels
 
 

@@ -47,7 +47,10 @@ def test_json_lists_the_machine_and_every_package(run: Run, installed: dict[str,
     assert set(plain) == {"machine", "findings", "missing"} and plain["missing"] == []
     assert set(plain["machine"]) == {"python", "system", "cores"}
     extras = [extra.distribution for extra in doctor.EXTRAS]
-    assert [finding["item"] for finding in plain["findings"]] == [*doctor.REQUIRED, *extras]
+    backends = ["torch-cuda", "cuda-fused"]
+    assert [finding["item"] for finding in plain["findings"]] == [*doctor.REQUIRED, *extras, *backends]
+    for finding in plain["findings"][-2:]:
+        assert not finding["found"].startswith("no") or (finding["remedy"] and ": " in finding["found"]), "says why"
 
 
 def test_installed_versions_are_those_of_the_environment() -> None:

@@ -1,0 +1,1 @@
+../../core/span_gate.py
