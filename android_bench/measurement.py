@@ -123,21 +123,15 @@ class Measurement:
     def _run_blocks(
         self, workspace: Workspace, folder: str, models: Sequence[str], local: Path, progress: Progress
     ) -> None:
-        counts = self._protocol.block_runs()
-        total, done = len(counts) * len(self._files), 0
-        for index, runs in enumerate(counts):
-            for offset in range(len(self._files)):
-                turn = (index + offset) % len(self._files)  # whoever comes first finds the device coolest
-                if self._stop is not None and self._stop.is_set():
-                    raise DeviceError("interrupted")
-                progress("measuring on the device", done, total)
-                self._run_block(workspace, folder, turn, models[turn], runs, local, index == len(counts) - 1)
-                done += 1
+        total = self._protocol.blocks * len(self._files)
+        for done, (turn, runs) in enumerate(self._protocol.turns(len(self._files))):
+            if self._stop is not None and self._stop.is_set():
+                raise DeviceError("interrupted")
+            progress("measuring on the device", done, total)
+            self._run_block(workspace, folder, turn, models[turn], runs, local)
         progress("measuring on the device", total, total)
 
-    def _run_block(
-        self, workspace: Workspace, folder: str, turn: int, model: str, runs: int, local: Path, last: bool
-    ) -> None:
+    def _run_block(self, workspace: Workspace, folder: str, turn: int, model: str, runs: int, local: Path) -> None:
         file, state = self._files[turn], self._states[turn]
         workspace.keep_lock()
         before = read_condition(self._device).battery
@@ -154,7 +148,7 @@ class Measurement:
         if block.problem is not None:
             self._device.require_present("while it measured")
             raise DeviceError(f"{file.name} on {self._device.name}: {block.problem}; its log is {self._log}")
-        if last:
+        if len(state.blocks) == self._protocol.blocks:
             state.output = self._fetch(task.output, file, local)
 
     def _execute(self, workspace: Workspace, folder: str, task: Task, name: str, state: _State) -> Block:

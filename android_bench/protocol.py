@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from edgesr.android_bench.affinity import Affinity, big_cores, mask
@@ -49,6 +49,15 @@ class Protocol:
         """How many runs each block has: as equal as can be."""
         share, more = divmod(self.runs, self.blocks)
         return tuple(share + (index < more) for index in range(self.blocks))
+
+    def turns(self, files: int) -> Iterator[tuple[int, int]]:
+        """Whose turn it is, by index, and for how many runs: every file in every block.
+
+        Each block starts with another file, since whoever comes first finds the device coolest.
+        """
+        for block, runs in enumerate(self.block_runs()):
+            for offset in range(files):
+                yield (block + offset) % files, runs
 
     def to_json(self) -> dict[str, object]:
         """Plain values."""

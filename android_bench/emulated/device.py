@@ -28,7 +28,6 @@ from edgesr.android_bench.emulated.launcher import COUNTS, PRIVATE, Launcher
 from edgesr.android_bench.emulated.requirements import find_requirements
 from edgesr.errors import DeviceError
 
-LABEL = "emulated arm64 device (qemu-user, Cortex-A76)"
 STOP_LIMIT_S = 30.0
 Result = TypeVar("Result")
 

@@ -194,10 +194,9 @@ def counted(results: Sequence[Benchmark], counts: Sequence[int], protocol: Proto
         )
     by_file: list[list[int]] = [[] for _ in results]
     left = list(counts)
-    for index, runs in enumerate(protocol.block_runs()):
-        for offset in range(len(results)):
-            taken, left = left[:runs], left[runs:]
-            by_file[(index + offset) % len(results)] += taken
+    for turn, runs in protocol.turns(len(results)):
+        taken, left = left[:runs], left[runs:]
+        by_file[turn] += taken
     return tuple(
         InstructionCounts(result.name, result.runner, tuple(taken), result.sha256, result.parity)
         for result, taken in zip(results, by_file, strict=True)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,6 +14,7 @@ from edgesr.api.verifying import proof_file
 from edgesr.artifact import Artifact, Manifest
 from edgesr.errors import EdgeSRError
 from edgesr.images import load_rgb
+from edgesr.model.checkpoint import sha256
 from edgesr.model.reference import load_reference
 from edgesr.quant.builtin import builtin_calibration_paths
 from edgesr.runtime.cases import as_batch, cut
@@ -101,7 +100,7 @@ def open_subject(manifest: Manifest, spec: HostSpec, image: np.ndarray) -> HostS
     artifact = spec.artifact
     if spec.is_eager:
         reference = proof_file(manifest, artifact, artifact.reference)
-        digest = _sha256(reference)
+        digest = sha256(reference)
         started = time.perf_counter_ns()
         model = load_reference(reference)
         eager = TorchRunner(model, torch.float32)
@@ -127,7 +126,3 @@ def as_picture(output: np.ndarray, artifact: Artifact) -> np.ndarray:
     """An output as the artifact could give it: within the image's range where its output type has no other values."""
     contract = artifact.contract
     return output if contract.dtype is IODtype.FLOAT32 else np.clip(output, 0.0, np.float32(contract.value_range))
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -171,8 +171,9 @@ def _measure_devices(
         show_outcomes(outcomes, out, None if as_json or quiet else print_record)
     finally:
         if plot is not None:
-            for record in records:
-                _write_plot(record, named_after(plot, record.device, len(records) > 1))
+            for outcome in outcomes:
+                if outcome.record is not None:
+                    _write_plot(outcome.record, named_after(plot, outcome, len(records) > 1))
 
 
 def _estimate(

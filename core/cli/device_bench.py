@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,10 +57,9 @@ def _tell(outcome: DeviceOutcome, path: Path | None) -> str:
     return f"{said}{where}{log}"
 
 
-def named_after(path: Path, device: str, several: bool) -> Path:
-    """A file's name for one device; with several of them, with the device's in it."""
-    serial = re.sub(r"[^0-9A-Za-z.-]+", "-", device.partition(":")[2])
-    return path.with_name(f"{path.stem}-{serial}{path.suffix}") if several else path
+def named_after(path: Path, outcome: DeviceOutcome, several: bool) -> Path:
+    """A file's name for one device; with several of them, with the device's in it, as its log has it."""
+    return path.with_name(f"{path.stem}-{outcome.log.stem}{path.suffix}") if several else path
 
 
 def _keep(outcome: DeviceOutcome, out: Path | None, several: bool) -> Path | None:
@@ -70,7 +68,7 @@ def _keep(outcome: DeviceOutcome, out: Path | None, several: bool) -> Path | Non
     if record is None or (out is None and outcome.error is None):
         return None
     try:
-        return _write(record, beside if out is None else named_after(out, outcome.device, several))
+        return _write(record, beside if out is None else named_after(out, outcome, several))
     except ExportError as error:
         click.echo(f"edgesr: {error}; what was measured is in {_write(record, beside)}", err=True)
         if outcome.error is None:
