@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from edgesr.android_bench.cache import cache_folder
 from edgesr.errors import DeviceError
 
 START_LIMIT_S = 20.0
@@ -34,12 +35,16 @@ class AdbServer:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """For adb clients: this server's port and home, and nothing of the user's adb settings."""
+        """For adb clients: this server's port and home, nothing of the user's adb settings, and the user's cache.
+
+        The cache stays named because edgesr, too, runs with this environment, and finds there what it built.
+        """
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("ADB_", "ANDROID_"))}
         return {
             **kept, "HOME": str(self._home), "ANDROID_SDK_HOME": str(self._home), "ANDROID_USER_HOME": str(self._home),
             "ANDROID_ADB_SERVER_PORT": str(self._port), "ADB_MDNS": "0", "ADB_USB": "0",
             "ADB_LOCAL_TRANSPORT_MAX_PORT": "5554", "TMPDIR": str(self._home),
+            "XDG_CACHE_HOME": str(cache_folder().parent),
         }  # fmt: skip
 
     def start(self) -> None:
