@@ -146,7 +146,7 @@ class EmulatedDevice:
         self._loop = self._thread = None
 
     def instruction_counts(self) -> tuple[int, ...]:
-        """Instructions between the markers of each timed run since the last call, in order."""
+        """Instructions between the markers of each timed run since the last call, in order; not while one goes on."""
         return read_counts(self.root / PRIVATE / COUNTS)
 
     def processes(self) -> list[GuestProcess]:

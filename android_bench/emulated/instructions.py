@@ -10,7 +10,8 @@ from edgesr.errors import DeviceError
 def read_counts(path: Path) -> tuple[int, ...]:
     """What each complete run took, in the order in which runs ended; the file is emptied.
 
-    Runs of several processes may mix. Raises `DeviceError` where the lines make no sense.
+    Runs of several processes may mix. Call it when they have ended: the first half of a run that goes on is lost.
+    Raises `DeviceError` where the lines make no sense.
     """
     if not path.is_file():
         return ()
