@@ -44,9 +44,9 @@ npu-deps: $(STAMP)
 cuda-deps: $(STAMP)
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[cuda]"
 
-# Times the gate on a machine with an NVIDIA GPU; refuses anywhere else. See docs/adr/0012-cuda.md for what is missing.
+# The table of docs/adr/0012-cuda.md, on a machine with an NVIDIA GPU and PyTorch's CUDA build; refuses anywhere else.
 bench-cuda: cuda-deps
-	$(BIN)/python -m edgesr.runtime.cuda.timing
+	$(BIN)/python docs/bench_cuda.py
 
 # An arm64 device on this machine, behind the real adb: Debian's packages (sudo where you are not root), arm64 programs
 # and the runner in your cache folder. See docs/adr/0010-emulated-device.md.

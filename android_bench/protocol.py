@@ -17,6 +17,7 @@ from edgesr.android_bench.affinity import Affinity, big_cores, mask
 from edgesr.android_bench.device_facts import Condition, Core
 from edgesr.errors import DeviceError
 from edgesr.progress import Progress, silent
+from edgesr.runtime.bench import block_runs
 
 COOL_STATUS = 0
 """The thermal status to start from: none."""
@@ -42,20 +43,14 @@ class Protocol:
         """Refuse what measures nothing."""
         if min(self.runs, self.blocks, self.threads) < 1 or min(self.warmups, self.delay_ms, self.cool_down_s) < 0:
             raise ValueError("runs, blocks and threads must be at least 1, nothing below 0")
-        if self.blocks > self.runs:
-            raise ValueError(f"{self.runs} runs do not fill {self.blocks} blocks")
-
-    def block_runs(self) -> tuple[int, ...]:
-        """How many runs each block has: as equal as can be."""
-        share, more = divmod(self.runs, self.blocks)
-        return tuple(share + (index < more) for index in range(self.blocks))
+        block_runs(self.runs, self.blocks)
 
     def turns(self, files: int) -> Iterator[tuple[int, int]]:
         """Whose turn it is, by index, and for how many runs: every file in every block.
 
         Each block starts with another file, since whoever comes first finds the device coolest.
         """
-        for block, runs in enumerate(self.block_runs()):
+        for block, runs in enumerate(block_runs(self.runs, self.blocks)):
             for offset in range(files):
                 yield (block + offset) % files, runs
 

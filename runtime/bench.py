@@ -35,13 +35,23 @@ PACKAGES = ("edgesr", "torch", "ai-edge-litert", "onnxruntime")
 class Subject:
     """What is timed: a name, the runtime, and a call that runs it once on its prepared input.
 
-    `settle` is called before each run and not timed.
+    `settle` is called before each run and not timed. `measure` runs it once and gives the milliseconds where a clock
+    other than this machine's tells them.
     """
 
     name: str
     runner: str
     invoke: Callable[[], object]
     settle: Callable[[], object] | None = None
+    measure: Callable[[], float] | None = None
+
+    def run_ms(self) -> float:
+        """Run it once: how long that took."""
+        if self.measure is not None:
+            return self.measure()
+        start = time.perf_counter_ns()
+        self.invoke()
+        return (time.perf_counter_ns() - start) / 1e6
 
 
 @dataclass(frozen=True)
@@ -52,7 +62,8 @@ class Benchmark:
     for each run. `init_ms` is what loading and preparing took, once. `sha256` is of the file that ran, `parity` of the
     timed run's own output. `placement` is what the runtime says ran where. `problem` says why samples are missing;
     None where all were taken. `threads` is None where the record's number holds. Where a program prints no single runs,
-    each sample is the mean of several: `runs_per_sample` says of how many; () is one run each.
+    each sample is the mean of several: `runs_per_sample` says of how many; () is one run each. `moved_bytes` is what
+    one run reads and writes, and `floor_ms` what that takes at the memory's speed, where both are known.
     """
 
     name: str
@@ -69,6 +80,8 @@ class Benchmark:
     problem: str | None = None
     threads: int | None = None
     runs_per_sample: tuple[int, ...] = ()
+    moved_bytes: int | None = None
+    floor_ms: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no measurement gives."""
@@ -147,6 +160,8 @@ class Benchmark:
             "peak_memory_bytes": self.peak_memory_bytes,
             "energy_mj": self.energy_mj,
             "placement": self.placement,
+            "moved_bytes": self.moved_bytes,
+            "floor_ms": self.floor_ms,
             "sha256": self.sha256,
             "parity": None if self.parity is None else self.parity.to_json(),
             "problem": self.problem,
@@ -173,32 +188,44 @@ class Benchmark:
             energy_mj=fields.optional_number("energy_mj"),
             problem=fields.optional_text("problem"),
             threads=fields.optional_integer("threads", 1),
+            moved_bytes=fields.optional_integer("moved_bytes"),
+            floor_ms=fields.optional_number("floor_ms"),
         )
 
 
 def run_interleaved(
-    subjects: Sequence[Subject], runs: int, warmups: int, progress: Progress = silent
+    subjects: Sequence[Subject], runs: int, warmups: int, progress: Progress = silent, first_turn: int = 0
 ) -> list[Benchmark]:
-    """Time every subject `runs` times after `warmups` untimed runs, taking turns."""
+    """Time every subject `runs` times after `warmups` untimed runs, taking turns; `first_turn` is in which order first.
+
+    Raises ValueError where nothing would be timed.
+    """
     if runs < 1 or warmups < 0:
         raise ValueError(f"{runs} runs after {warmups} warm-ups: at least one run is needed")
     samples: list[list[float]] = [[] for _ in subjects]
     orders = turn_orders(len(subjects))
     for turn in range(warmups + runs):
         progress("benchmark", turn, warmups + runs)
-        for index in orders[turn % len(orders)]:
+        for index in orders[(first_turn + turn) % len(orders)]:
             subject = subjects[index]
             if subject.settle is not None:
                 subject.settle()
-            start = time.perf_counter_ns()
-            subject.invoke()
+            ms = subject.run_ms()
             if turn >= warmups:
-                samples[index].append((time.perf_counter_ns() - start) / 1e6)
+                samples[index].append(ms)
     progress("benchmark", warmups + runs, warmups + runs)
     return [
         Benchmark(subject.name, subject.runner, tuple(taken), warmups)
         for subject, taken in zip(subjects, samples, strict=True)
     ]
+
+
+def block_runs(runs: int, blocks: int) -> tuple[int, ...]:
+    """How many runs each block has: as equal as can be; raises ValueError where they do not fill the blocks."""
+    if not 1 <= blocks <= runs:
+        raise ValueError(f"{runs} runs do not fill {blocks} blocks")
+    share, more = divmod(runs, blocks)
+    return tuple(share + (index < more) for index in range(blocks))
 
 
 def turn_orders(count: int) -> list[tuple[int, ...]]:

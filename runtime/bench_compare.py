@@ -1,9 +1,10 @@
 """Compare two records of `edgesr bench` with a verdict that knows noise; instruction counts compare exactly.
 
-Artifacts are matched by name, runner and threads. Where both records hold the same yardstick (PyTorch eager on the same
-weights, threads and torch version), what is compared is each run's latency over the yardstick's in the same turn: the
-machine's own speed, and its changes during the run, cancel. Otherwise milliseconds are compared. Statistics: `noise`;
-a result's blocks are processes there, and too few of them tell nothing.
+Artifacts are matched by name, runner and threads. Whatever else did not change from the one record to the other (the
+same bytes in the same version of the same runtime, PyTorch eager among them) is a yardstick: what is compared is the
+latency over the yardstick's in the same block, so that the machine's own speed cancels. Of several, the one that leaves
+the least noise is taken; without any, milliseconds are compared. Statistics: `noise`; a result's blocks are processes,
+and too few of them tell nothing.
 
 Records that cannot be compared are refused. A different sha256 under one name is what a comparison is for, and said. A
 device is known by its fingerprint (`environment`) where both records have one, whatever serial it was reached under;
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,12 +26,12 @@ from edgesr.runtime.bench_record import BenchRecord, Result
 from edgesr.runtime.instruction_counts import InstructionCounts
 from edgesr.runtime.noise import (
     BETWEEN_RUNS,
-    FEWEST,
     FEWEST_BLOCKS,
-    MedianEstimate,
-    MedianRatio,
-    compare_medians,
-    estimate_median,
+    LevelEstimate,
+    LevelRatio,
+    block_levels,
+    compare_levels,
+    estimate_level,
 )
 
 
@@ -45,7 +46,7 @@ class Verdict(enum.Enum):
 class Measure(enum.Enum):
     """What was compared."""
 
-    RATIO = "ratio to the yardstick"
+    RATIO = "ratio"
     MILLISECONDS = "milliseconds"
     INSTRUCTIONS = "instructions"
 
@@ -54,8 +55,9 @@ class Measure(enum.Enum):
 class Comparison:
     """One artifact in two records.
 
-    `ratio` is new over old. `low` to `high` is its 98 % interval, and `smallest` the least ratio that would have been
-    seen; infinite where there are too few runs or blocks, and 1 for instructions, which are exact.
+    `yardstick` names what did not change and what the latency is a ratio to, where there was such. `ratio` is new over
+    old. `low` to `high` is its 98 % interval, and `smallest` the least ratio that would have been seen; infinite where
+    there are too few blocks, and 1 for instructions, which are exact.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Comparison:
     high: float
     smallest: float
     notes: tuple[str, ...] = ()
+    yardstick: str | None = None
 
     @property
     def words(self) -> str:
@@ -84,6 +87,7 @@ class Comparison:
             "runner": self.runner,
             "threads": self.threads,
             "measure": self.measure.value,
+            "yardstick": self.yardstick,
             "verdict": self.verdict.value,
             "ratio": self.ratio,
             "interval": [self.low, _finite(self.high)],
@@ -152,7 +156,7 @@ def machines_of(old: BenchRecord, new: BenchRecord) -> tuple[str, str]:
 
 
 def _described(record: BenchRecord) -> str:
-    known = (str(record.environment[k]) for k in ("processor", "cores") if k in record.environment)
+    known = (str(record.environment[k]) for k in ("gpu", "processor", "cores") if k in record.environment)
     return ", ".join((record.device, *known))
 
 
@@ -223,60 +227,76 @@ def _compare_counts(old: InstructionCounts, new: InstructionCounts, threads: int
 
 
 def _compare_latencies(old: BenchRecord, new: BenchRecord, a: Benchmark, b: Benchmark) -> Comparison:
-    yardsticks = _common_yardstick(old, new, a, b)
-    samples = [np.log(result.latencies_ms) for result in (a, b)]
-    if yardsticks is not None:
-        samples = [own - np.log(y.latencies_ms) for own, y in zip(samples, yardsticks, strict=True)]
     others = max(_others_share(old), _others_share(new))
-    first, second = (estimate_median(y, own.block_lengths) for y, own in zip(samples, (a, b), strict=True))
-    found = compare_medians(first, second, others)
-    notes = [*_notes(a, b), *_too_few(("first", a, first), ("second", b, second))]
-    measure = Measure.MILLISECONDS if yardsticks is None else Measure.RATIO
+    yardsticks: Sequence[Pair | None] = _yardsticks_for(old, new, a, b) or [None]
+    yardstick, first, second = min(
+        (_against(a, b, pair) for pair in yardsticks),
+        key=lambda found: math.hypot(found[1].standard_error, found[2].standard_error),
+    )
+    found = compare_levels(first, second, others)
+    measure = Measure.MILLISECONDS if yardstick is None else Measure.RATIO
     return Comparison(
         a.name, a.runner, old.threads_of(a), measure, _verdict(found), found.ratio, found.low, found.high,
-        found.smallest, tuple(notes),
+        found.smallest, (*_notes(a, b), *_too_few(first=first, second=second)), yardstick,
     )  # fmt: skip
 
 
-def _too_few(*parts: tuple[str, Benchmark, MedianEstimate]) -> list[str]:
+Pair = tuple[Benchmark, Benchmark]
+
+
+def _against(a: Benchmark, b: Benchmark, yardsticks: Pair | None) -> tuple[str | None, LevelEstimate, LevelEstimate]:
+    """The yardstick's name, and both levels less the yardstick's; None leaves them as they are."""
+    levels = [_levels(result) for result in (a, b)]
+    if yardsticks is None:
+        return None, estimate_level(levels[0]), estimate_level(levels[1])
+    first, second = (estimate_level(own - _levels(y)) for own, y in zip(levels, yardsticks, strict=True))
+    return yardsticks[0].name, first, second
+
+
+def _levels(result: Benchmark) -> np.ndarray:
+    return block_levels(np.log(result.latencies_ms), result.block_lengths)
+
+
+def _too_few(**estimates: LevelEstimate) -> list[str]:
     """What is missing where a record tells nothing about its own noise."""
     found = []
-    for which, result, estimate in parts:
-        if math.isfinite(estimate.standard_error):
-            continue
-        if estimate.blocks:
+    for which, estimate in estimates.items():
+        if not math.isfinite(estimate.standard_error):
             short = f"{estimate.blocks} block{'s' if estimate.blocks > 1 else ''}, {FEWEST_BLOCKS} or more are needed"
-            found.append(f"the {which} record has {short} to know what differs between processes; give --blocks 5")
-        else:
-            runs = len(result.latencies_ms)
-            found.append(f"the {which} record has {runs} runs, {FEWEST} are needed to tell and 50 are usual")
+            found.append(f"the {which} record has {short} to know what differs between processes (--blocks)")
     return found
 
 
-def _verdict(found: MedianRatio) -> Verdict:
+def _verdict(found: LevelRatio) -> Verdict:
     if not found.differs:
         return Verdict.NO_DIFFERENCE
     return Verdict.FASTER if found.ratio < 1 else Verdict.SLOWER
 
 
-def _common_yardstick(
-    old: BenchRecord, new: BenchRecord, a: Benchmark, b: Benchmark
-) -> tuple[Benchmark, Benchmark] | None:
-    """The yardstick that both have, turn by turn; None where it is not the same one, or turns are missing."""
-    first, second = old.baseline(a), new.baseline(b)
-    if first is None or second is None or first.sha256 is None:
-        return None
-    same = all(
-        (x.name, x.runner, x.sha256, len(x.latencies_ms)) == (first.name, first.runner, first.sha256, n)
-        and record.threads_of(x) == record.threads_of(own)
-        for record, x, own, n in ((old, first, a, len(a.latencies_ms)), (new, second, b, len(b.latencies_ms)))
-    )
-    return (first, second) if same and _torch_of(old) == _torch_of(new) else None
+def _yardsticks_for(old: BenchRecord, new: BenchRecord, a: Benchmark, b: Benchmark) -> list[Pair]:
+    """Everything else that is the same in both records, whole, and took its turns in the same blocks."""
+    found = []
+    after = _by_key(new)
+    for key, x in _by_key(old).items():
+        y = after.get(key)
+        if x is a or not (isinstance(x, Benchmark) and isinstance(y, Benchmark)):
+            continue
+        same = x.sha256 is not None and x.sha256 == y.sha256 and x.problem is None is y.problem
+        together = x.block_lengths == a.block_lengths and y.block_lengths == b.block_lengths
+        if same and together and key[2] == old.threads_of(a) and _runtime(old, x) == _runtime(new, y):
+            found.append((x, y))
+    return found
 
 
-def _torch_of(record: BenchRecord) -> object:
+RUNTIME_PACKAGES = {"torch": "torch", "cuda-fused": "triton", "litert": "ai-edge-litert", "onnxruntime": "onnxruntime"}
+"""By the beginning of a runner's name, the package whose version a latency depends on."""
+
+
+def _runtime(record: BenchRecord, result: Benchmark) -> object:
+    """The version of what ran it; None where the runner's own name tells, or nobody does."""
     packages = record.environment.get("packages")
-    return packages.get("torch") if isinstance(packages, Mapping) else None
+    package = next((own for start, own in RUNTIME_PACKAGES.items() if result.runner.startswith(start)), None)
+    return packages.get(package) if isinstance(packages, Mapping) else None
 
 
 def _notes(old: Result, new: Result) -> tuple[str, ...]:

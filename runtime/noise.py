@@ -1,33 +1,25 @@
-"""How well a run's median is known, and whether two medians differ: the statistics of docs/benchmarking.md.
+"""How well a run's level is known, and whether two levels differ: the statistics of docs/benchmarking.md.
 
-Samples y_1..y_n are logarithms of latencies, or of latencies over those of a yardstick in the same turn. They are not
-independent: a clock that changes, a neighbour on the machine or heat moves many in a row. The median's standard error
-is the largest of three estimates, each blind to something that another sees:
-
-    s = max(boot(n/10), boot(n/5), fifths)
-
-boot(l) is the standard deviation of the median over circular block bootstrap samples of blocks of l (Politis and Romano
-1992): within blocks the order stays, so short disturbances count as what they are. fifths is sd(m_1..m_5) / sqrt(5)
-over the medians of five consecutive parts: an allowance for drift over the whole run, which no short block shows.
-
-Where a run was made in k >= 4 blocks, as on phones, each block is a process: its memory, its core and its clock are
-drawn again, and samples of one process share them. Then the blocks' medians m_1..m_k are the independent observations:
+A record is made in k >= 4 blocks, each a process: where the system put its memory, its code and its threads, and which
+clock its core had, are drawn again with each, and its samples share them. So the blocks are the independent
+observations, and nothing is learned of this from a single process, however many runs it makes. What else a machine does
+only ever adds to a latency, so a block's level is its lower quartile, in logarithms (of the minimum and low quantiles:
+Chen and Revels, Robust benchmarking in noisy environments, 2016). With m_i the level of block i, or its level less that
+of a yardstick in the same block:
 
     M = mean(m_1..m_k),      s = sd(m_1..m_k) / sqrt(k)
 
 Two runs differ by d = M' - M. With S = sqrt(s^2 + s'^2) and b = -log(1 - max(1 %, u, u')), they are called different
-where |d| is above
+where
 
-    z S + b                z = 2.33 (98 %, two-sided)
-    sqrt((t S)^2 + b^2)    where both have blocks; t as z, of Student's distribution, 2 min(k - 1, k' - 1) degrees
-    t S + b                where one has blocks; k - 1 degrees
+    |d| > sqrt((t S)^2 + b^2)
 
-b is what no single process can show of itself: where the system put its memory, which clock its core had. Several
-processes show it; there b is one more error, and adds as errors do. Either way a change below 1 % is never called. u is
-the share of the machine's cores that others used or a hypervisor took during a run, where that was measured: where a
-share u is gone, a run may take 1 / (1 - u) as long, one subject more than another. As b may hide as much of a true
-change as it may feign, a change of z S + 2 b + 1.645 S is called with a probability of 95 %; with blocks, nearly so, of
-sqrt((t S)^2 + b^2) + sqrt((p S)^2 + b^2), where p is Student's 95 % as 1.645 is the normal one.
+t is the point that Student's t with 2 min(k - 1, k' - 1) degrees of freedom exceeds with a probability of 1 %: two
+records of the same are called different in 2 of 100. b is what all processes of a record share (the state of the
+machine that day); a change below 1 % is never called. u is the share of the machine's cores that others used or a
+hypervisor took during a run, where that was measured: where a share u is gone, a run may take 1 / (1 - u) as long, one
+subject more than another. A change of sqrt((t S)^2 + b^2) + sqrt((p S)^2 + b^2) is called with a probability of nearly
+95 %, where p is Student's 95 % point.
 """
 
 from __future__ import annotations
@@ -38,14 +30,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-Z = 2.33
+LOW = 0.25
 BETWEEN_RUNS = 0.01
-POWER_Z = 1.645
-RESAMPLES = 200
-SEED = 20261125
-FIFTHS = 5
-FEWEST = 10
-"""Fewer samples tell nothing about their own noise."""
 FEWEST_BLOCKS = 4
 """Fewer processes tell nothing about what differs between processes."""
 STUDENT: tuple[tuple[int, float, float], ...] = (
@@ -57,20 +43,17 @@ STUDENT: tuple[tuple[int, float, float], ...] = (
 
 
 @dataclass(frozen=True)
-class MedianEstimate:
-    """A run's median in logarithms, and its standard error; infinite where samples or blocks are too few.
+class LevelEstimate:
+    """A run's level in logarithms, and its standard error over the blocks; infinite where they are too few."""
 
-    `blocks` is the number of processes that the error was taken from; 0 where it was taken from one process's samples.
-    """
-
-    log_median: float
+    log_level: float
     standard_error: float
-    blocks: int = 0
+    blocks: int
 
 
 @dataclass(frozen=True)
-class MedianRatio:
-    """The ratio of two medians, new over old, its 98 % interval, and the smallest ratio that 95 % would have seen."""
+class LevelRatio:
+    """The ratio of two levels, new over old, its 98 % interval, and the smallest ratio that 95 % would have seen."""
 
     ratio: float
     low: float
@@ -83,56 +66,36 @@ class MedianRatio:
         return not self.low <= 1 <= self.high
 
 
-def estimate_median(y: np.ndarray, block_lengths: Sequence[int] = ()) -> MedianEstimate:
-    """The median of samples in logarithms, in the order they were taken, and its standard error.
+def block_levels(y: np.ndarray, block_lengths: Sequence[int] = ()) -> np.ndarray:
+    """The lower quartile of each block of samples in logarithms, in the order they were taken.
 
-    `block_lengths` are the numbers of samples of each process; () is one process that took turns with others.
+    `block_lengths` are the numbers of samples of each process; () is one process.
     """
-    if block_lengths:
-        return _estimate_from_blocks(y, block_lengths)
-    n = len(y)
-    if n < FEWEST:
-        return MedianEstimate(float(np.median(y)), math.inf)
-    fifths = np.array([np.median(part) for part in np.array_split(y, FIFTHS)])
-    errors = (_bootstrap_error(y, n // 10), _bootstrap_error(y, n // 5), float(fifths.std(ddof=1)) / math.sqrt(FIFTHS))
-    return MedianEstimate(float(np.median(y)), max(errors))
+    parts = np.split(y, np.cumsum(block_lengths or (len(y),))[:-1])
+    return np.array([np.quantile(part, LOW) for part in parts])
 
 
-def compare_medians(old: MedianEstimate, new: MedianEstimate, others: float = 0.0) -> MedianRatio:
-    """The new median over the old one; `others` is the larger share of the cores that others used during either run."""
+def estimate_level(levels: np.ndarray) -> LevelEstimate:
+    """The mean of blocks' levels and its standard error."""
+    k = len(levels)
+    error = float(levels.std(ddof=1)) / math.sqrt(k) if k >= FEWEST_BLOCKS else math.inf
+    return LevelEstimate(float(levels.mean()), error, k)
+
+
+def compare_levels(old: LevelEstimate, new: LevelEstimate, others: float = 0.0) -> LevelRatio:
+    """The new level over the old one; `others` is the larger share of the cores that others used during either run."""
     error = math.hypot(old.standard_error, new.standard_error)
     allowance = _allowance(max(BETWEEN_RUNS, others))
-    level, power = _quantiles(old.blocks, new.blocks)
-    if old.blocks and new.blocks:
-        half, unseen = math.hypot(level * error, allowance), math.hypot(power * error, allowance)
-    else:
-        half, unseen = level * error + allowance, power * error + allowance
-    difference = new.log_median - old.log_median
-    return MedianRatio(math.exp(difference), _exp(difference - half), _exp(difference + half), _exp(half + unseen))
+    level, power = _quantiles(min(old.blocks, new.blocks))
+    half, unseen = math.hypot(level * error, allowance), math.hypot(power * error, allowance)
+    difference = new.log_level - old.log_level
+    return LevelRatio(math.exp(difference), _exp(difference - half), _exp(difference + half), _exp(half + unseen))
 
 
-def _estimate_from_blocks(y: np.ndarray, block_lengths: Sequence[int]) -> MedianEstimate:
-    medians = np.array([np.median(part) for part in np.split(y, np.cumsum(block_lengths)[:-1])])
-    k = len(medians)
-    error = float(medians.std(ddof=1)) / math.sqrt(k) if k >= FEWEST_BLOCKS else math.inf
-    return MedianEstimate(float(medians.mean()), error, k)
-
-
-def _quantiles(old_blocks: int, new_blocks: int) -> tuple[float, float]:
-    """The 99 % and 95 % points of the error's distribution: normal without blocks, else Student's, rather too wide."""
-    counts = [count for count in (old_blocks, new_blocks) if count]
-    if not counts:
-        return Z, POWER_Z
-    freedom = max(len(counts) * (min(counts) - 1), STUDENT[0][0])
+def _quantiles(blocks: int) -> tuple[float, float]:
+    """The 99 % and 95 % points of Student's t for two records of so many blocks; between the table's, the wider."""
+    freedom = max(2 * (blocks - 1), STUDENT[0][0])
     return next((level, power) for known, level, power in reversed(STUDENT) if known <= freedom)
-
-
-def _bootstrap_error(y: np.ndarray, length: int) -> float:
-    """The standard deviation of the median over samples made of whole blocks, which may run over the end."""
-    n = len(y)
-    starts = np.random.default_rng(SEED).integers(0, n, (RESAMPLES, -(-n // length)))
-    places = (starts[:, :, None] + np.arange(length)).reshape(RESAMPLES, -1)[:, :n] % n
-    return float(np.median(y[places], axis=1).std(ddof=1))
 
 
 def _allowance(share: float) -> float:

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from edgesr.api.footprint import MEASURABLE, peak_memory
-from edgesr.api.host_subjects import HostSpec, HostSubject, as_picture, bench_image, open_subject, plan_subjects
+from edgesr.api.host_block import Block, BlockPlan, measure_block, measure_block_apart, merge_blocks
+from edgesr.api.host_subjects import HostSpec, plan_subjects
 from edgesr.api.verifying import proof_file
 from edgesr.artifact import Artifact, Manifest, locate
 from edgesr.errors import ArtifactError, DeviceError, EdgeSRError
 from edgesr.graph_file import load_graph
 from edgesr.progress import Progress, silent
 from edgesr.quantized import float_graph
-from edgesr.runtime.bench import FEW_RUNS, Benchmark, Subject, environment, run_interleaved
+from edgesr.runtime.bench import FEW_RUNS, Benchmark, block_runs, environment
 from edgesr.runtime.bench_record import BenchRecord, now
-from edgesr.runtime.idleness import LoadWatch, OthersLoad
-from edgesr.runtime.output_parity import OutputParity, compare_outputs
-from edgesr.threads import torch_threads
+from edgesr.runtime.idleness import OthersLoad
 
 DEFAULT_SIZE = (128, 128)
+FEW_WARMUPS = 5
+BLOCKS = 10
+"""Processes that share the runs: enough to tell a change of 5 % from what differs between processes (ADR 0011)."""
 BYTES_PER_VALUE = 28
 """What a runtime was measured to hold, over the number of values of its largest tensor: seven float32 tensors of it."""
 FEWEST_DB = 60.0
@@ -34,18 +37,21 @@ def bench(
     path: Path,
     size: tuple[int, int] | None = None,
     runs: int = FEW_RUNS,
-    warmups: int = 5,
+    warmups: int = FEW_WARMUPS,
     threads: Sequence[int] = (1,),
     progress: Progress = silent,
     *,
     runtimes: Sequence[str] = (),
     memory: bool = True,
+    blocks: int = BLOCKS,
 ) -> BenchRecord:
     """Time an artifact, or every artifact of an export folder, beside PyTorch eager, at each number of threads.
 
     `size` is the input size (H, W); None takes the artifacts' own, or 128x128. `runtimes` names the runners (none: the
-    first of each target). `memory` also measures each subject's peak, in a process of its own, where the system can.
-    Raises `ArtifactError` and `EdgeSRError`.
+    first of each target). `blocks` is the number of processes that share the runs, at most one for each; every one
+    warms up. A single one is this process, and its record cannot be compared. `memory` also measures each subject's
+    peak, in a process of its own, where the system can. Raises `ArtifactError` and `EdgeSRError`, `DeviceError` where a
+    process fails, ValueError for no runs or blocks.
     """
     manifest, artifacts = locate(path)
     size = size or common_size(artifacts)
@@ -53,15 +59,9 @@ def bench(
     specs, baselines = plan_subjects(artifacts, runtimes, threads)
     _refuse(manifest, specs, size)
     started = now()
-    with torch_threads(threads[0]):
-        subjects = _open_all(manifest, specs, size, progress)
-        calls = [_as_call(subject, max(threads)) for subject in subjects]
-        watch = LoadWatch()
-        results = run_interleaved(calls, runs, warmups, progress)
-        others = watch.read()
-        parities = [_parity(subject, subjects[index]) for subject, index in zip(subjects, baselines, strict=True)]
-    results = [_described(*row) for row in zip(results, subjects, parities, strict=True)]
-    del subjects, calls
+    plan = BlockPlan(tuple(specs), tuple(baselines), size, runs, warmups)
+    block = _measure(manifest, plan, min(blocks, runs), progress)
+    results, others = list(block.results), block.others
     failures: list[str] = []
     if memory and MEASURABLE:
         results, failures = _with_memory(results, manifest, specs, size, progress)
@@ -72,41 +72,22 @@ def bench(
     )  # fmt: skip
 
 
-def _open_all(
-    manifest: Manifest, specs: Sequence[HostSpec], size: tuple[int, int], progress: Progress
-) -> list[HostSubject]:
-    """Every subject, loaded one after the other with nothing else at work.
-
-    The first of each runner is loaded twice: the time of a load is the file's, not that of starting a library.
-    """
-    subjects: list[HostSubject] = []
-    for done, spec in enumerate(specs):
-        progress("load", done, len(specs))
-        if all(subject.spec.runner != spec.runner for subject in subjects):
-            open_subject(manifest, spec, bench_image(spec.artifact, size))
-        subjects.append(open_subject(manifest, spec, bench_image(spec.artifact, size)))
-    return subjects
+def _measure(manifest: Manifest, plan: BlockPlan, blocks: int, progress: Progress) -> Block:
+    """All blocks, one after the other, each in a process of its own; a single one in this process."""
+    if blocks == 1:
+        return measure_block(manifest, plan, progress)
+    measured, first_turn = [], 0
+    total = blocks * plan.warmups + plan.runs
+    for runs in block_runs(plan.runs, blocks):
+        part = dataclasses.replace(plan, runs=runs, first_turn=first_turn)
+        report = functools.partial(_report_turn, progress, first_turn, total)
+        measured.append(measure_block_apart(manifest, part, report))
+        first_turn += part.turns
+    return merge_blocks(measured)
 
 
-def _as_call(subject: HostSubject, most_threads: int) -> Subject:
-    """One thread leaves none spinning: nothing to wait for."""
-    settle = subject.settle if most_threads > 1 else None
-    return Subject(subject.name, subject.spec.runner, subject.invoke, settle)
-
-
-def _described(result: Benchmark, subject: HostSubject, parity: OutputParity | None) -> Benchmark:
-    return dataclasses.replace(
-        result, init_ms=subject.init_ms, sha256=subject.sha256, parity=parity, threads=subject.spec.threads
-    )
-
-
-def _parity(subject: HostSubject, eager: HostSubject) -> OutputParity | None:
-    """The timed run's own output beside that of PyTorch eager, which has none itself."""
-    if subject is eager:
-        return None
-    artifact = subject.spec.artifact
-    found, wanted = (as_picture(one.result(), artifact) for one in (subject, eager))
-    return compare_outputs(found, wanted, f"{eager.name} in float32", artifact.contract.value_range)
+def _report_turn(progress: Progress, before: int, total: int, stage: str, done: int, _: int) -> None:
+    progress(stage, before + done, total)
 
 
 def _parity_warnings(specs: Sequence[HostSpec], results: Sequence[Benchmark]) -> list[str]:

@@ -248,7 +248,7 @@ def _device_files(
         refusal = artifact.contract.accepts(*size)
         if refusal:
             raise ArtifactError(f"{artifact.file}: {refusal}; give another --size")
-        image, contract = bench_image(artifact, size), artifact.contract
+        image, contract = bench_image(artifact.contract, size), artifact.contract
         reference = LiteRTRunner(manifest.runnable(artifact), contract, threads=threads)
         files.append(
             DeviceFile(

@@ -21,7 +21,7 @@ def measure(folder: Path, file: str, runner: str, threads: int, size: tuple[int,
     """What the child does; raises OSError where the system has no such /proc."""
     manifest = load_manifest(folder)
     artifact = manifest.find(file)
-    image = bench_image(artifact, size)
+    image = bench_image(artifact.contract, size)
     with torch_threads(threads):
         gc.collect()
         CLEAR_REFS.write_text(RESET_PEAK, encoding="ascii")

@@ -11,7 +11,7 @@ import torch
 
 from edgesr.api.proving import with_channels
 from edgesr.api.verifying import proof_file
-from edgesr.artifact import Artifact, Manifest
+from edgesr.artifact import Artifact, IOContract, Manifest
 from edgesr.errors import EdgeSRError
 from edgesr.images import load_rgb
 from edgesr.model.checkpoint import sha256
@@ -116,10 +116,10 @@ def open_subject(manifest: Manifest, spec: HostSpec, image: np.ndarray) -> HostS
     return HostSubject(spec, artifact.file, digest, init_ms, runner.invoke, runner.result)
 
 
-def bench_image(artifact: Artifact, size: tuple[int, int]) -> np.ndarray:
+def bench_image(contract: IOContract, size: tuple[int, int]) -> np.ndarray:
     """The photograph that is run, (1, H, W, C) in the network's range: the first builtin one, cut or mirrored on."""
-    piece = with_channels(load_rgb(builtin_calibration_paths()[0]), artifact.contract.channels)
-    return as_batch(cut(piece, size), artifact.contract).astype(np.float32)
+    piece = with_channels(load_rgb(builtin_calibration_paths()[0]), contract.channels)
+    return as_batch(cut(piece, size), contract).astype(np.float32)
 
 
 def as_picture(output: np.ndarray, artifact: Artifact) -> np.ndarray:

@@ -26,11 +26,13 @@ if TYPE_CHECKING:
 
 MOST_THREADS = 256
 """More than any phone or workstation has; the runtimes abort where the system grants no more."""
-HOST, ADB, EMULATED = "host", "adb", "emulated"
+HOST, ADB, EMULATED, CUDA = "host", "adb", "emulated", "cuda"
 ESTIMATED = tuple(npu.name for npu in ETHOS_U)
-DEVICES = (HOST, ADB, "adb:SERIAL", "adb:all", EMULATED, *ESTIMATED)
+DEVICES = (HOST, ADB, "adb:SERIAL", "adb:all", EMULATED, CUDA, *ESTIMATED)
+RUNS_LIKE_HOST = HOST, CUDA
 ON_HOST, ON_PHONES, MEASURING, ESTIMATING = (
-    ("runtimes", "memory"), tuple(field.name for field in fields(PhoneOptions)), ("runs", "warmup", "threads"),
+    ("runtimes", "memory"), tuple(field.name for field in fields(PhoneOptions)),
+    ("runs", "warmup", "blocks", "threads"),
     ("against_unfolded",),
 )  # fmt: skip
 """Options that mean something on the host alone, on devices over adb, wherever runs are made, and with an estimate."""
@@ -89,12 +91,19 @@ def bench() -> None:
     default=HOST,
     show_default=True,
     metavar="NAME",
-    help=f"Where: {', '.join(DEVICES[:5])} (instructions are counted), or what a compiler estimates: "
-    f"{', '.join(ESTIMATED)}.",
+    help=f"Where: {', '.join(DEVICES[:5])} (instructions are counted), {CUDA} (the network itself, on this machine's "
+    f"GPU), or what a compiler estimates: {', '.join(ESTIMATED)}.",
 )
 @click.option("--size", type=Size(), help="Input size (default: the file's own).")
 @click.option("--runs", type=click.IntRange(1), default=50, show_default=True, help="Timed runs of each file.")
-@click.option("--warmup", type=click.IntRange(0), default=5, show_default=True, help="Untimed runs before.")
+@click.option(
+    "--warmup", type=click.IntRange(0), default=5, show_default=True, help="Untimed runs before, in each process."
+)
+@click.option(
+    "--blocks",
+    type=click.IntRange(1, 1000),
+    help="Processes that share the runs (default: 10 on host, 5 on a phone; below 4 nothing can be compared).",
+)
 @click.option(
     "--threads",
     multiple=True,
@@ -114,11 +123,12 @@ def bench() -> None:
 @click.pass_context
 def measure(
     context: click.Context, path: Path, device: str, size: tuple[int, int] | None, runs: int, warmup: int,
-    threads: tuple[int, ...], runtimes: tuple[str, ...], memory: bool, plot: Path | None, phone: PhoneOptions,
-    against_unfolded: bool, out: Path | None, as_json: bool, quiet: bool,
+    blocks: int | None, threads: tuple[int, ...], runtimes: tuple[str, ...], memory: bool, plot: Path | None,
+    phone: PhoneOptions, against_unfolded: bool, out: Path | None, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Time PATH, an artifact or a whole export folder, beside PyTorch eager: interleaved runs, ratios from one run.
 
+    Several processes share the runs, since each may be some per cent faster or slower for all of them.
     On a phone (adb) or the emulated Arm64 device the TFLite files run there, over adb, and their outputs are compared
     with this machine's. With the name of an NPU nothing runs: its compiler estimates each INT8 TFLite file's cycles.
     """
@@ -128,18 +138,26 @@ def measure(
         return
     if device == EMULATED and phone.runner is not None and not phone.runner.is_dir():
         raise click.UsageError("--runner has no use: instructions are counted in edgesr's own runner alone")
-    if device != HOST:
+    if device not in RUNS_LIKE_HOST:
 
         def typed(name: str) -> int | None:
             given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
             return context.params[name] if given else None
 
-        _measure_devices(path, device, size, typed("runs"), typed("warmup"), threads, phone, plot, out, as_json, quiet)
+        counts = typed("runs"), typed("warmup"), blocks
+        _measure_devices(path, device, size, counts, threads, phone, plot, out, as_json, quiet)
         return
+    from edgesr.api.benchmarking import BLOCKS
     from edgesr.api.benchmarking import bench as run_bench
+    from edgesr.api.cuda_benchmark import bench_on_cuda
 
     with progress_bar(quiet or as_json) as progress:
-        record = run_bench(path, size, runs, warmup, threads, progress, runtimes=runtimes, memory=memory)
+        if device == CUDA:
+            record = bench_on_cuda(path, size, runs, warmup, progress, runtimes=runtimes)
+        else:
+            record = run_bench(
+                path, size, runs, warmup, threads, progress, runtimes=runtimes, memory=memory, blocks=blocks or BLOCKS
+            )
     if as_json:
         print_json(record.to_json())
     elif not quiet:
@@ -153,14 +171,14 @@ bench.add_command(compare)
 
 
 def _measure_devices(
-    path: Path, device: str, size: tuple[int, int] | None, runs: int | None, warmup: int | None,
+    path: Path, device: str, size: tuple[int, int] | None, counts: tuple[int | None, int | None, int | None],
     threads: tuple[int, ...], phone: PhoneOptions, plot: Path | None, out: Path | None, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     if len(threads) > 1:
         raise click.UsageError("--threads takes one number on a device; measure once for each")
     from edgesr.api.device_benchmark import bench_on_devices
 
-    options = phone.resolve(device == EMULATED, runs, warmup, threads[0])
+    options = phone.resolve(device == EMULATED, *counts, threads[0])
     with progress_bar(quiet or as_json) as progress:
         outcomes = bench_on_devices(path, device, size, options, progress)
     records = [outcome.record for outcome in outcomes if outcome.record is not None]
@@ -201,6 +219,11 @@ def _refuse_idle_options(context: click.Context, device: str) -> None:
     """Fail for an option that would be ignored on this device."""
     if device == HOST:
         idle, why = (*ESTIMATING, *ON_PHONES), "host estimates nothing, and needs no adb"
+    elif device == CUDA:
+        idle, why = (
+            (*ESTIMATING, *ON_PHONES, "memory", "blocks", "threads"),
+            "cuda times the network on this machine's GPU",
+        )
     elif device in ESTIMATED:
         idle, why = (*MEASURING, *ON_HOST, *ON_PHONES), f"{device} is estimated, no run is timed"
     else:

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from edgesr.runtime.output_parity import OutputParity
 
 LATENCY_HEADER = (
-    "file", "runner", "threads", "median ms", "p90 ms", "min ms", "runs", "ratio", "load ms", "peak MB", "mJ", "output",
-    "ran on",
+    "file", "runner", "threads", "median ms", "p90 ms", "min ms", "runs", "ratio", "load ms", "peak MB", "mJ",
+    "MB moved", "floor ms", "output", "ran on",
 )  # fmt: skip
 COUNT_HEADER = ("file", "runner", "instructions", "runs", "output")
 COMPARE_HEADER = ("file", "runner", "threads", "verdict", "change", "98 % interval", "seen from", "by")
 NOTHING = "-"
+CUDA = "cuda"
+"""The device whose record knows no threads."""
 
 
 def print_record(record: BenchRecord) -> None:
@@ -37,12 +39,16 @@ def print_record(record: BenchRecord) -> None:
     if counted:
         print_table(COUNT_HEADER, [_count_row(result) for result in counted], right=(2, 3))
     height, width = record.size
-    machine = record.environment.get("processor", record.device)
-    click.echo(f"\n{height}x{width} input, {_threads(record)}, {machine}")
+    machine = record.environment.get("gpu", record.environment.get("processor", record.device))
+    cuda = record.device == CUDA
+    click.echo(f"\n{height}x{width} input, {machine if cuda else f'{_threads(record)}, {machine}'}")
     if record.emulated is not None:
         click.echo(f"{record.emulated}: instructions executed, no time was measured")
     if any(record.ratio(result) is not None for result in timed):
-        click.echo("ratio: the median over that of PyTorch eager at as many threads, in the same interleaved run")
+        alike = "in float32" if cuda else "at as many threads"
+        click.echo(f"ratio: the median over that of PyTorch eager {alike}, in the same interleaved run")
+    if any(result.floor_ms is not None for result in timed):
+        click.echo("floor: what the fused kernels' bytes take at the speed of a copy, measured in the same run")
     if any(result.parity is not None and result.parity.psnr_db is not None for result in record.results):
         click.echo("output: PSNR of the timed run's own output to the reference's")
     for warning in record.all_warnings:
@@ -63,17 +69,24 @@ def _latency_row(record: BenchRecord, result: Benchmark) -> tuple[str, ...]:
         result.name,
         result.runner,
         str(record.threads_of(result)),
-        f"{result.median_ms:.2f}",
-        f"{result.p90_ms:.2f}",
-        f"{result.min_ms:.2f}",
+        _ms(result.median_ms),
+        _ms(result.p90_ms),
+        _ms(result.min_ms),
         str(result.runs),
         NOTHING if ratio is None else f"{ratio:.2f}",
         NOTHING if result.init_ms is None else f"{result.init_ms:.0f}",
         NOTHING if result.peak_memory_bytes is None else f"{result.peak_memory_bytes / 1e6:.0f}",
         NOTHING if result.energy_mj is None else f"{result.energy_mj:.1f}",
+        NOTHING if result.moved_bytes is None else f"{result.moved_bytes / 1e6:.0f}",
+        NOTHING if result.floor_ms is None else _ms(result.floor_ms),
         _output(result.parity),
         result.placement or NOTHING,
     )
+
+
+def _ms(ms: float) -> str:
+    """Two decimals, more for what takes less than a millisecond."""
+    return f"{ms:.2f}" if ms >= 1 else f"{ms:.4f}"
 
 
 def _count_row(result: InstructionCounts) -> tuple[str, ...]:
@@ -102,8 +115,8 @@ def _without_empty_columns(header: tuple[str, ...], rows: list[tuple[str, ...]])
 def print_comparison_of_records(comparison: RecordComparison) -> None:
     """A verdict for each artifact, and what a reader should know."""
     print_table(COMPARE_HEADER, [_comparison_row(row) for row in comparison.rows], right=(2, 4, 5, 6))
-    click.echo("\nchange: the second record's median over the first's, less one; seen from: the smallest change")
-    click.echo("that these runs would have shown with a probability of 95 %")
+    click.echo("\nchange: the second record's level (the lower quartile of each process) over the first's, less one;")
+    click.echo("seen from: the smallest change that these runs would have shown with a probability of 95 %")
     for note in comparison.notes:
         click.echo(f"note: {note}")
     for row in comparison.rows:
@@ -121,7 +134,7 @@ def _comparison_row(row: Comparison) -> tuple[str, ...]:
         _percent(row.ratio),
         "exact" if exact else f"{_percent(row.low)} .. {_percent(row.high)}",
         "exact" if exact else _percent(row.smallest),
-        row.measure.value,
+        row.measure.value if row.yardstick is None else f"{row.measure.value} to {row.yardstick}",
     )
 
 

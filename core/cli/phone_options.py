@@ -28,13 +28,14 @@ class PhoneOptions:
     delegate: str | None
     library: tuple[Path, ...]
     runner_option: tuple[str, ...]
-    blocks: int | None
     affinity: str | None
     delay_ms: int | None
     cool_down: float | None
     timeout: float | None
 
-    def resolve(self, emulated: bool, runs: int | None, warmup: int | None, threads: int) -> DeviceOptions:
+    def resolve(
+        self, emulated: bool, runs: int | None, warmup: int | None, blocks: int | None, threads: int
+    ) -> DeviceOptions:
         """The options for the API, where None means what is usual there.
 
         Raises `EdgeSRError` for a delegate that nobody knows.
@@ -50,7 +51,7 @@ class PhoneOptions:
         usual = EMULATED_PROTOCOL if emulated else Protocol()
         runs = usual.runs if runs is None else runs
         theirs = self.runner is not None and not self.runner.is_dir()
-        blocks = self.blocks or (THEIR_BLOCKS if theirs else usual.blocks)
+        blocks = blocks or (THEIR_BLOCKS if theirs else usual.blocks)
         asked = Protocol(
             runs=runs,
             warmups=usual.warmups if warmup is None else warmup,
@@ -83,11 +84,6 @@ _OPTIONS = (
     click.option("--delegate", metavar="NAME", help="adb: xnnpack, gpu, nnapi, qnn, neuron, litert-npu or litert-gpu."),
     click.option("--library", type=FILE, multiple=True, help="adb: a library that --runner or its delegate needs."),
     click.option("--runner-option", multiple=True, metavar="FLAG", help="adb: one more flag for --runner."),
-    click.option(
-        "--blocks",
-        type=click.IntRange(1, 1000),
-        help="adb: processes that share the runs (default: 5; below 4 nothing can be compared).",
-    ),
     click.option("--affinity", type=click.Choice(["big", "all"]), help="adb: the fast cores (default), or all."),
     click.option("--delay-ms", type=click.IntRange(0, 60_000), help="adb: pause between runs."),
     click.option("--cool-down", type=SECONDS, help="adb: seconds to wait for a hot device (default: 120)."),

@@ -23,6 +23,7 @@ from edgesr.runtime.cuda.fused_precision import FusedPrecision
 from edgesr.runtime.cuda.head_kernel import HEAD
 from edgesr.runtime.cuda.launches import NetworkLaunches
 from edgesr.runtime.cuda.packed_weights import PackedWeights
+from edgesr.runtime.cuda.replay import capture_graph
 from edgesr.runtime.cuda.spanv2_layers import SpanV2Layers
 
 LARGEST_TENSOR = 2**31 - 1
@@ -119,18 +120,8 @@ class FusedNetwork:
         )
 
     def _capture(self, buffers: Buffers) -> torch.cuda.CUDAGraph:
-        """The launches as a CUDA graph, after a run that compiles the kernels."""
         buffers.image.zero_()
-        with torch.cuda.device(self.device):
-            stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch left it untyped
-            stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(stream):
-                self._run(buffers)
-            torch.cuda.current_stream().wait_stream(stream)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                self._run(buffers)
-        return graph
+        return capture_graph(lambda: self._run(buffers), self.device)
 
     def _run(self, buffers: Buffers) -> None:
         weights, image = self._weights, buffers.image

@@ -29,7 +29,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.mark.parametrize(("runs", "blocks", "shares"), [(50, 5, (10,) * 5), (7, 3, (3, 2, 2)), (3, 3, (1, 1, 1))])
 def test_blocks_share_the_runs(runs: int, blocks: int, shares: tuple[int, ...]) -> None:
-    assert Protocol(runs=runs, blocks=blocks).block_runs() == shares
+    assert [own for _, own in Protocol(runs=runs, blocks=blocks).turns(1)] == list(shares)
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import functools
 import hashlib
 import shutil
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgesr.api import ExportRequest, bench, benchmarking, export
+from edgesr.api import ExportRequest, benchmarking, export, host_block
 from edgesr.api.benchmarking import available_bytes
 from edgesr.errors import ArtifactError, DeviceError, EdgeSRError
 from edgesr.model.spanv2 import SPANV2
@@ -20,6 +21,9 @@ from edgesr.runtime.torch_runner import TorchRunner
 from edgesr.target import TARGETS
 
 SIZE = (16, 20)
+
+bench = functools.partial(benchmarking.bench, blocks=1)
+"""In this process, where it can be looked into; tests/api/test_host_block.py starts others."""
 
 
 def test_a_folder_is_timed_beside_its_network(exported_once: Any) -> None:
@@ -104,7 +108,7 @@ def test_a_memory_measurement_that_fails_costs_no_result(exported_once: Any, mon
 
 
 def test_a_busy_machine_is_said(exported_once: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benchmarking.LoadWatch, "read", lambda self: OthersLoad(1.25, 0.5))
+    monkeypatch.setattr(host_block.LoadWatch, "read", lambda self: OthersLoad(1.25, 0.5))
     record = bench(exported_once.manifest.folder / "spanv2_x2-fp32.onnx", SIZE, runs=1, memory=False)
     assert any("others used 1.25 cores, 0.50 were stolen; measure again" in warning for warning in record.warnings)
     assert record.environment["others"] == {"busy_cores": 1.25, "stolen_cores": 0.5}
@@ -115,13 +119,13 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the subjects that a benchmark was to time, each run once; every latency is 1 ms."""
     names: list[str] = []
 
-    def run(subjects: Sequence[Subject], runs: int, warmups: int, progress: Progress) -> list[Benchmark]:
+    def run(subjects: Sequence[Subject], runs: int, warmups: int, progress: Progress, _: int) -> list[Benchmark]:
         names.extend(subject.name for subject in subjects)
         for subject in subjects:
             subject.invoke()
         return [Benchmark(subject.name, subject.runner, (1.0,) * runs, warmups) for subject in subjects]
 
-    monkeypatch.setattr(benchmarking, "run_interleaved", run)
+    monkeypatch.setattr(host_block, "run_interleaved", run)
     return names
 
 

@@ -1,4 +1,3 @@
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,35 +12,21 @@ from edgesr.errors import DeviceError
 FILE = "spanv2_x2-fp32.tflite"
 
 
-@pytest.fixture
-def child(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
-    """Put a shell script in the interpreter's place; logs go to the test's own folder."""
-    monkeypatch.setattr(footprint.tempfile, "tempdir", str(tmp_path))
-
-    def put(script: str) -> None:
-        path = tmp_path / "python"
-        path.write_text(f"#!/bin/sh\n{script}\n")
-        path.chmod(0o755)
-        monkeypatch.setattr(sys, "executable", str(path))
-
-    return put
-
-
 def logs(folder: Path) -> list[Path]:
     return list(folder.glob("edgesr-memory-*.log"))
 
 
-def test_the_answer_is_the_last_line(child: Callable[[str], None], tmp_path: Path) -> None:
-    child("echo chatter; echo more >&2; echo '{\"peak_bytes\": 12345}'")
+def test_the_answer_is_the_last_line(fake_python: Callable[[str], None], tmp_path: Path) -> None:
+    fake_python("echo chatter; echo more >&2; echo '{\"peak_bytes\": 12345}'")
     assert peak_memory(Manifest(tmp_path), FILE, "litert-xnnpack", 1, (8, 8)) == 12345
     assert logs(tmp_path) == [], "a log that nobody needs goes"
 
 
 @pytest.mark.parametrize("script", ["echo why it failed >&2; exit 7", "echo '[]'; exit 7", "echo 5 MB; exit 7"])
 def test_a_child_that_fails_or_prints_garbage_leaves_its_log(
-    script: str, child: Callable[[str], None], tmp_path: Path
+    script: str, fake_python: Callable[[str], None], tmp_path: Path
 ) -> None:
-    child(script)
+    fake_python(script)
     with pytest.raises(DeviceError, match=r"of spanv2_x2-fp32.tflite failed \(exit code 7\), log in .*; give --no-mem"):
         peak_memory(Manifest(tmp_path), FILE, "litert-xnnpack", 1, (8, 8))
     (log,) = logs(tmp_path)
@@ -49,10 +34,10 @@ def test_a_child_that_fails_or_prints_garbage_leaves_its_log(
 
 
 def test_a_child_that_hangs_is_ended(
-    child: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fake_python: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(footprint, "TIME_LIMIT_S", 0.2)
-    child("exec sleep 60")
+    fake_python("exec sleep 60")
     with pytest.raises(DeviceError, match=r"took over 0.2 s, log in .*; give a smaller --size"):
         peak_memory(Manifest(tmp_path), FILE, "litert-xnnpack", 1, (8, 8))
 

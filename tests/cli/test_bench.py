@@ -14,7 +14,9 @@ Run = Callable[..., Any]
 
 def test_a_folder_is_timed_in_one_table(run: Run, exported_once: Any) -> None:
     folder = exported_once.manifest.folder
-    output = run("bench", folder, "--size", "16x20", "--runs", "2", "--warmup", "0", "--no-memory").done()
+    output = run(
+        "bench", folder, "--size", "16x20", "--runs", "2", "--warmup", "0", "--no-memory", "--blocks", "1"
+    ).done()
     lines = output.splitlines()
     header = "file runner threads median ms p90 ms min ms runs ratio load ms output"
     assert " ".join(lines[0].split()) == header, "no column of memory, which was not measured"
@@ -30,11 +32,12 @@ def test_a_folder_is_timed_in_one_table(run: Run, exported_once: Any) -> None:
 
 def test_json_to_the_screen_and_to_a_file_are_the_same(run: Run, exported_once: Any, tmp_path: Path) -> None:
     path, out = exported_once.manifest.folder / "spanv2_x2-fp32.tflite", tmp_path / "new" / "bench.json"
-    options = ("--size", "8x8", "--runs", "3", "--threads", "2", "--no-memory")
+    options = ("--size", "8x8", "--runs", "3", "--threads", "2", "--no-memory", "--blocks", "2")
     plain = json.loads(run("bench", path, *options, "--json", "-o", out).done())
     assert plain == json.loads(out.read_text()) == read_record(out).to_json()
     assert (plain["size"], plain["threads"], plain["device"]) == ([8, 8], 2, "host")
     for row in plain["results"]:
+        assert row["block_lengths"] == [2, 1], "two processes"
         assert len(row["latencies_ms"]) == row["n"] == 3 and row["warmups"] == 5 and row["threads"] == 2
         assert row["ratio_to_torch"] == row["median_ms"] / plain["results"][0]["median_ms"]
 
@@ -50,7 +53,9 @@ def test_quiet_still_writes_the_files(run: Run, exported_once: Any, tmp_path: Pa
 @pytest.mark.parametrize("written", [("--threads", "1,2"), ("--threads", "1", "--threads", "2")])
 def test_several_numbers_of_threads(run: Run, exported_once: Any, written: tuple[str, ...]) -> None:
     path = exported_once.manifest.folder / "spanv2_x2-fp32.onnx"
-    lines = run("bench", path, "--size", "8x8", "--runs", "2", "--no-memory", *written).done().splitlines()
+    lines = (
+        run("bench", path, "--size", "8x8", "--runs", "2", "--no-memory", "--blocks", "1", *written).done().splitlines()
+    )
     counts = [(line.split("torch-float32")[-1] if "torch" in line else line.split("runtime")[-1]).split()[0]
               for line in lines[2:6]]  # fmt: skip
     assert counts == ["1", "1", "2", "2"] and any(line.startswith("8x8 input, 1, 2 threads, ") for line in lines)

@@ -21,9 +21,13 @@ def latencies(ms: float, seed: int, n: int = 50) -> tuple[float, ...]:
 
 
 def record(file_ms: float, eager_ms: float = 20.0, seed: int = 0, threads: int = 1, **fields: Any) -> BenchRecord:
-    """Eager and one file, both with a jitter of 1 %."""
-    eager = Benchmark("eager", "torch", latencies(eager_ms, seed + 1), 5, sha256=EAGER_SHA, threads=threads)
-    file = Benchmark("a", "litert", latencies(file_ms, seed), 5, sha256=FILE_SHA, threads=threads)
+    """Eager and one file, both with a jitter of 1 %, in ten processes."""
+    eager, file = (
+        Benchmark(name, runner, latencies(ms, own), 5, (5,) * 10, sha256=digest, threads=threads)
+        for name, runner, ms, own, digest in (
+            ("eager", "torch", eager_ms, seed + 1, EAGER_SHA), ("a", "litert", file_ms, seed, FILE_SHA)
+        )
+    )  # fmt: skip
     found = BenchRecord(
         "host", (8, 12), threads, 50, 5, "2026-11-25T18:00:00+00:00", ENVIRONMENT, (eager, file), baselines=(0, 0)
     )
@@ -65,8 +69,15 @@ OTHER_YARDSTICK: list[dict[str, Any]] = [
     {"environment": ENVIRONMENT | {"packages": {"torch": "2.14"}}},
     {"results": (dataclasses.replace(record(10.0).results[0], sha256="ff" * 32), record(10.0).results[1])},
     {"results": (dataclasses.replace(record(10.0).results[0], sha256=None), record(10.0).results[1])},
-    {"results": (dataclasses.replace(record(10.0).results[0], latencies_ms=(20.0,) * 49), record(10.0).results[1])},
+    {
+        "results": (
+            dataclasses.replace(record(10.0).results[0], latencies_ms=(20.0,) * 49, block_lengths=()),
+            record(10.0).results[1],
+        )
+    },
+    {"results": (dataclasses.replace(record(10.0).results[0], block_lengths=(10,) * 5), record(10.0).results[1])},
     {"results": (dataclasses.replace(record(10.0).results[0], name="other"), record(10.0).results[1])},
+    {"results": (dataclasses.replace(record(10.0).results[0], problem="it broke off"), record(10.0).results[1])},
 ]
 
 
@@ -81,7 +92,11 @@ def test_a_changed_file_and_a_partial_record_are_said_and_not_refused() -> None:
     eager, file = record(10.0, seed=3).results
     assert isinstance(file, Benchmark)
     partial = dataclasses.replace(
-        file, sha256="bb" * 32, latencies_ms=file.latencies_ms[:20], problem="the device went away"
+        file,
+        sha256="bb" * 32,
+        latencies_ms=file.latencies_ms[:20],
+        block_lengths=(5,) * 4,
+        problem="the device went away",
     )
     row = only(record(10.0), dataclasses.replace(record(10.0), results=(eager, partial)))
     assert row.notes == ("the file changed: sha256 aaaaaaaaaaaa, then bbbbbbbbbbbb",
@@ -89,13 +104,16 @@ def test_a_changed_file_and_a_partial_record_are_said_and_not_refused() -> None:
     assert row.measure is Measure.MILLISECONDS, "its turns do not pair with the yardstick's"
 
 
-def test_too_few_runs_tell_nothing() -> None:
-    eager, file = record(20.0).results
-    assert isinstance(file, Benchmark)
-    few = dataclasses.replace(record(20.0), results=(eager, dataclasses.replace(file, latencies_ms=(20.0,) * 9)))
+@pytest.mark.parametrize(("lengths", "short"), [((), "1 block"), ((17, 17, 16), "3 blocks")])
+def test_few_processes_tell_nothing(lengths: tuple[int, ...], short: str) -> None:
+    few = dataclasses.replace(
+        record(20.0), results=tuple(dataclasses.replace(r, block_lengths=lengths) for r in record(20.0).results)
+    )
     row = only(record(10.0), few)
     assert row.verdict is Verdict.NO_DIFFERENCE and math.isinf(row.smallest)
-    assert row.notes == ("the second record has 9 runs, 10 are needed to tell and 50 are usual",)
+    assert row.notes == (
+        f"the second record has {short}, 4 or more are needed to know what differs between processes (--blocks)",
+    )
     plain = json.loads(json.dumps(row.to_json(), allow_nan=False))
     assert plain["smallest_seen"] is None and plain["interval"] == [0.0, None]
 
@@ -180,21 +198,6 @@ def test_fingerprints_count_where_both_have_one() -> None:
         assert only(old, alone(record(10.0, device="adb:1", environment=unknown))).verdict is Verdict.NO_DIFFERENCE
         with pytest.raises(ArtifactError, match=r"different devices \(adb:1; adb:2\)"):
             compare_records(old, alone(record(10.0, device="adb:2", environment=unknown)))
-
-
-def in_blocks(found: BenchRecord, lengths: tuple[int, ...]) -> BenchRecord:
-    (file,) = alone(found).results
-    return dataclasses.replace(alone(found), results=(dataclasses.replace(file, block_lengths=lengths),))
-
-
-def test_blocks_are_processes_and_few_of_them_tell_nothing() -> None:
-    old, new = (in_blocks(record(ms, seed=seed), (10,) * 5) for ms, seed in ((10.0, 0), (11.0, 7)))
-    assert only(old, new).verdict is Verdict.SLOWER and only(old, new).notes == ()
-    row = only(old, in_blocks(record(20.0), (17, 17, 16)))
-    assert row.verdict is Verdict.NO_DIFFERENCE and math.isinf(row.smallest)
-    assert row.notes == (
-        "the second record has 3 blocks, 4 or more are needed to know what differs between processes; give --blocks 5",
-    )
 
 
 def test_what_is_in_one_record_alone_is_said() -> None:

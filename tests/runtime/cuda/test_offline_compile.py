@@ -25,7 +25,6 @@ def test_one_kernel_compiles_without_a_gpu() -> None:
     assert compiled.problem is None and compiled.tensor_core_instructions > 0 and compiled.registers > 0
 
 
-@pytest.mark.emulator
 @pytest.mark.parametrize("capability", CAPABILITIES)
 def test_no_shipped_kernel_spills(capability: int) -> None:
     from edgesr.runtime.cuda.offline_compile import compile_for, shipped_kernels
@@ -34,7 +33,6 @@ def test_no_shipped_kernel_spills(capability: int) -> None:
     assert len(compiled) == 36 and not [one.problem for one in compiled if one.problem]
 
 
-@pytest.mark.emulator
 def test_a_tile_that_is_too_large_is_caught() -> None:
     """The head with its first tile: 255 registers were not enough."""
     from dataclasses import replace
