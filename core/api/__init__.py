@@ -2,6 +2,7 @@
 
 from edgesr.api.auditing import AuditReport, audit
 from edgesr.api.benchmarking import bench
+from edgesr.api.cuda_benchmark import bench_on_cuda
 from edgesr.api.device_benchmark import DeviceOptions, bench_on_devices
 from edgesr.api.devices import list_devices
 from edgesr.api.estimating import FileEstimate, estimate
@@ -17,6 +18,7 @@ __all__ = [
     "FileEstimate",
     "audit",
     "bench",
+    "bench_on_cuda",
     "bench_on_devices",
     "estimate",
     "export",

@@ -14,6 +14,7 @@ from edgesr.android_bench.emulated.requirements import INSTALL_LINE, missing
 from edgesr.errors import EdgeSRError
 from edgesr.ethos_u import ETHOS_U
 from edgesr.runtime.bench import environment
+from edgesr.runtime.cuda.backend import backend_states
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ MEASURED, COUNTED, ESTIMATED = "milliseconds", "instructions, emulated", "estima
 
 def list_devices(adb: Path | None = None) -> tuple[BenchDevice, ...]:
     """Every device that is known; phones are asked what they are."""
-    return (_host(), *_phones(adb), _emulated(), _ethos_u())
+    return (_host(), *_phones(adb), _emulated(), _cuda(), _ethos_u())
 
 
 def _host() -> BenchDevice:
@@ -74,6 +75,14 @@ def _emulated() -> BenchDevice:
     lacking = missing()
     problem = f"{', '.join(lacking)} missing; {INSTALL_LINE}" if lacking else None
     return BenchDevice("emulated", "Arm64 (cortex-a76) under qemu-user, over the real adb", COUNTED, problem)
+
+
+def _cuda() -> BenchDevice:
+    states = backend_states()
+    lacking = [state for state in states if state.runs_on is None]
+    problem = "; ".join(part for part in (lacking[0].why_not, lacking[0].remedy) if part) if lacking else None
+    what = states[0].runs_on or "an NVIDIA GPU, for the network itself"
+    return BenchDevice("cuda", what, MEASURED, problem)
 
 
 def _ethos_u(installed: Callable[[str], object] = find_spec) -> BenchDevice:

@@ -2,6 +2,8 @@
 
 import hashlib
 import importlib.util
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +16,7 @@ from edgesr.api import cuda_benchmark
 from edgesr.api.cuda_benchmark import bench_on_cuda
 from edgesr.errors import ArtifactError, DeviceError, EdgeSRError
 from edgesr.runtime.bench import Benchmark
-from edgesr.runtime.bench_record import BenchRecord
+from edgesr.runtime.bench_record import BenchRecord, read_record
 from edgesr.runtime.cuda import contenders, gate_timing
 from edgesr.runtime.cuda.backend import Backend
 from edgesr.runtime.cuda.replay import TimedReplay
@@ -122,3 +124,30 @@ def test_two_networks_in_a_folder_are_refused(
     export(request_for("onnx-fp32", out=exported, weights=other))
     with pytest.raises(ArtifactError, match=r"holds files of 2 networks; give one of the files"):
         bench_on_cuda(exported)
+
+
+SCRIPT = Path(__file__).parents[2] / "docs" / "bench_cuda.py"
+
+
+@needs_triton
+@pytest.mark.parametrize(("seconds", "compiled"), [("10000", True), ("1", False)])
+def test_the_script_of_the_table(seconds: str, compiled: bool, as_if: list[str], tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("bench_cuda", SCRIPT)
+    assert spec is not None and spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    script.SIZES, script.WARMUPS = ((3, 5), (4, 6)), 0
+    options = ["--output", str(tmp_path / "out"), "--seconds", seconds, "--runs", "1"]
+    script.measure(script.parser.parse_args(options), Backend(CPU, "no GPU, sm_00"))
+    lines = (tmp_path / "out" / "table.md").read_text().splitlines()
+    assert lines[0].startswith("no GPU, sm_00") and ("left out at 3x5, 4x6: no time" in lines[0]) != compiled
+    rows = [line.split(" | ") for line in lines if line.startswith("| 4x6")]
+    assert len(rows) == (8 if compiled else 6) and rows[0][1:3] == ["spanv2_x4 fp32", "torch-cuda"]
+    assert rows[-1][1] == "gate fp16" and read_record(tmp_path / "out" / "4x6.json").size == (4, 6)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_the_script_without_a_gpu_is_one_line() -> None:
+    done = subprocess.run([sys.executable, SCRIPT], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.startswith("bench-cuda: torch ") and done.stderr.count("\n") == 1

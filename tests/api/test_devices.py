@@ -7,6 +7,7 @@ import pytest
 
 from edgesr.api import devices
 from edgesr.api.devices import BenchDevice, list_devices
+from edgesr.runtime.cuda.backend import BackendState
 
 
 def named(found: tuple[BenchDevice, ...]) -> dict[str, BenchDevice]:
@@ -45,5 +46,13 @@ def test_what_is_not_installed_names_its_line(local_adb: Any, monkeypatch: pytes
     found = named(list_devices(local_adb.binary))
     assert found["emulated"].problem == f"proot, qemu-aarch64 missing; {devices.INSTALL_LINE}"
     assert found["emulated"].gives == "instructions, emulated"
+    states = tuple(BackendState(name, None, f"no {name}", "get it") for name in ("GPU", "Triton"))
+    monkeypatch.setattr(devices, "backend_states", lambda: states)
+    assert devices._cuda().problem == "no GPU; get it"
+    runs = BackendState("torch-cuda", "H200, sm_90", "", "")
+    monkeypatch.setattr(devices, "backend_states", lambda: (runs, BackendState("cuda-fused", None, "no Triton", "")))
+    assert (devices._cuda().description, devices._cuda().problem) == ("H200, sm_90", "no Triton")
+    monkeypatch.setattr(devices, "backend_states", lambda: (runs, runs))
+    assert devices._cuda().usable
     assert devices._ethos_u(lambda name: None).problem == 'Vela is not installed; pip install "edgesr[ethos-u]"'
     assert devices._ethos_u(lambda name: name).usable

@@ -5,6 +5,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+import torch
 
 from edgesr.runtime.bench_record import read_record
 from edgesr.target import TARGETS
@@ -84,3 +85,15 @@ def test_a_file_called_compare_can_be_measured(run: Run, tmp_path: Path, monkeyp
 def test_what_would_fill_the_machine_is_refused(run: Run, exported_once: Any) -> None:
     message = run("bench", exported_once.manifest.folder, "--size", "99999x99999").refused()
     assert message.startswith("a run at 99999x99999 may need ") and "give a smaller --size" in message
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_cuda_without_a_gpu_is_one_line(run: Run, exported_once: Any) -> None:
+    message = run("bench", exported_once.manifest.folder / "spanv2_x2-fp32.onnx", "--device", "CUDA").refused()
+    assert message.startswith("torch-cuda cannot run: torch ") and "run this on a machine with an NVIDIA GPU" in message
+
+
+@pytest.mark.parametrize("option", [("--threads", "2"), ("--blocks", "5"), ("--no-memory",), ("--adb", "adb")])
+def test_options_that_a_gpu_has_no_use_for_are_refused(run: Run, option: tuple[str, ...]) -> None:
+    message = run("bench", "x", "--device", "cuda", *option).refused(2)
+    assert "has no use: --device cuda times the network on this machine's GPU" in message

@@ -12,7 +12,7 @@ def test_the_list_says_what_can_be_used(run: Any, local_adb: Any) -> None:
 
 def test_json(run: Any, local_adb: Any) -> None:
     found = json.loads(run("devices", "--adb", local_adb.binary, "--json").done())["devices"]
-    assert [entry["name"] for entry in found] == ["host", "adb:PHONE1", "emulated", "ethos-u*"]
+    assert [entry["name"] for entry in found] == ["host", "adb:PHONE1", "emulated", "cuda", "ethos-u*"]
     assert found[0]["usable"] and found[0]["problem"] is None
 
 
