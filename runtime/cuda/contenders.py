@@ -22,7 +22,6 @@ from edgesr.errors import EdgeSRError
 from edgesr.graph import Graph
 from edgesr.runtime.cuda.backend import EAGER, FUSED, tf32_off
 from edgesr.runtime.cuda.fused_precision import FusedPrecision
-from edgesr.runtime.cuda.network import FusedNetwork
 from edgesr.runtime.cuda.replay import TimedReplay, capture_graph
 from edgesr.runtime.cuda.spanv2_layers import SpanV2Layers
 from edgesr.runtime.cuda.traffic import bytes_moved
@@ -112,6 +111,8 @@ def _torch(way: Way, model: SRModel, graph: Graph, image: np.ndarray, device: to
 
 
 def _fused(way: Way, model: SRModel, graph: Graph, image: np.ndarray, device: torch.device) -> Prepared:
+    from edgesr.runtime.cuda.network import FusedNetwork
+
     network = FusedNetwork(SpanV2Layers.from_graph(graph), way.precision, device)
     x = to_nchw(image, torch.float32).to(device)
     outputs = [network(x)]

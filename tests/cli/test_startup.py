@@ -39,6 +39,13 @@ def test_answering_is_light(arguments: list[str]) -> None:
     assert not loaded & set(HEAVY)
 
 
+def test_the_api_needs_no_extra() -> None:
+    """Extras are imported where they are used: without them every other command still works."""
+    extras = ("triton", "ethosu", "onnxruntime_qnn", "litert_torch", "ai_edge_quantizer", "aimet_onnx", "tensorflow")
+    absent = "import sys\n" + "\n".join(f"sys.modules[{name!r}] = None" for name in extras)
+    assert "edgesr.api.cuda_benchmark" in imported_by(f"{absent}\nimport edgesr.api, edgesr.cli.bench")
+
+
 def test_heavy_modules_would_be_noticed() -> None:
     assert {"torch", "numpy", "edgesr.graph"} <= imported_by("import edgesr.graph")
 
