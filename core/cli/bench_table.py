@@ -23,8 +23,6 @@ LATENCY_HEADER = (
 COUNT_HEADER = ("file", "runner", "instructions", "runs", "output")
 COMPARE_HEADER = ("file", "runner", "threads", "verdict", "change", "98 % interval", "seen from", "by")
 NOTHING = "-"
-CUDA = "cuda"
-"""The device whose record knows no threads."""
 
 
 def print_record(record: BenchRecord) -> None:
@@ -39,13 +37,13 @@ def print_record(record: BenchRecord) -> None:
     if counted:
         print_table(COUNT_HEADER, [_count_row(result) for result in counted], right=(2, 3))
     height, width = record.size
-    machine = record.environment.get("gpu", record.environment.get("processor", record.device))
-    cuda = record.device == CUDA
-    click.echo(f"\n{height}x{width} input, {machine if cuda else f'{_threads(record)}, {machine}'}")
+    gpu = record.environment.get("gpu")
+    where = gpu or f"{_threads(record)}, {record.environment.get('processor', record.device)}"
+    click.echo(f"\n{height}x{width} input, {where}")
     if record.emulated is not None:
         click.echo(f"{record.emulated}: instructions executed, no time was measured")
     if any(record.ratio(result) is not None for result in timed):
-        alike = "in float32" if cuda else "at as many threads"
+        alike = "in float32" if gpu else "at as many threads"
         click.echo(f"ratio: the median over that of PyTorch eager {alike}, in the same interleaved run")
     if any(result.floor_ms is not None for result in timed):
         click.echo("floor: what the fused kernels' bytes take at the speed of a copy, measured in the same run")

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from edgesr.errors import EdgeSRError
 from edgesr.graph import Graph
 from edgesr.runtime.cuda.backend import EAGER, FUSED, tf32_off
 from edgesr.runtime.cuda.fused_precision import FusedPrecision
-from edgesr.runtime.cuda.replay import TimedReplay, capture_graph
+from edgesr.runtime.cuda.replay import TimedReplay, replay_of
 from edgesr.runtime.cuda.spanv2_layers import SpanV2Layers
 from edgesr.runtime.cuda.traffic import bytes_moved
 from edgesr.runtime.torch_runner import to_nchw, to_nhwc
@@ -98,16 +99,14 @@ def _torch(way: Way, model: SRModel, graph: Graph, image: np.ndarray, device: to
     module = copy.deepcopy(model.module).to(device, way.precision.stored)
     module = module.to(memory_format=memory)  # type: ignore[call-overload]  # torch's stub lacks its own keyword
     x = to_nchw(image, way.precision.stored).to(device, memory_format=memory)
-    run = torch.compile(module, mode=COMPILE_MODE) if way.runner == COMPILED else module
+    run = compiled(module) if way.runner == COMPILED else module
     outputs: list[Tensor] = []
 
     def call() -> None:
         outputs[:] = [run(x)]
 
-    call()  # what is compiled and chosen on a first run is not captured
     moved = bytes_moved(module, lambda: module(x)) if way.runner == EAGER else None
-    replay = capture_graph(call, device).replay if device.type == "cuda" else call
-    return replay, lambda: outputs[0], moved
+    return replay_of(call, device), lambda: outputs[0], moved
 
 
 def _fused(way: Way, model: SRModel, graph: Graph, image: np.ndarray, device: torch.device) -> Prepared:
@@ -123,6 +122,11 @@ def _fused(way: Way, model: SRModel, graph: Graph, image: np.ndarray, device: to
         outputs[:] = [network.replay((count, height, width))]
 
     return replay, lambda: outputs[0], moved
+
+
+def compiled(call: Callable[..., Any]) -> Callable[..., Any]:
+    """`call` by torch.compile, tuned for the one size it is given: a second one would make it compile for any."""
+    return torch.compile(call, mode=COMPILE_MODE, dynamic=False)
 
 
 @contextmanager

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from edgesr.runtime.bench import Benchmark, Subject, run_interleaved
 from edgesr.runtime.cuda.backend import EAGER, FUSED
-from edgesr.runtime.cuda.contenders import COMPILE_MODE, COMPILED
-from edgesr.runtime.cuda.replay import TimedReplay, capture_graph
+from edgesr.runtime.cuda.contenders import COMPILED, compiled
+from edgesr.runtime.cuda.replay import TimedReplay, replay_of
 from edgesr.span_gate import span_gate
 
 CHANNELS = 32
@@ -21,9 +21,9 @@ TENSORS = 3
 
 
 def time_gate(
-    size: tuple[int, int], device: torch.device, runs: int, warmups: int, compiled: bool = True
+    size: tuple[int, int], device: torch.device, runs: int, warmups: int, with_compile: bool = True
 ) -> list[Benchmark]:
-    """Milliseconds of CUDA-graph replays of the gate at (H, W), without torch.compile where `compiled` is off.
+    """Milliseconds of CUDA-graph replays of the gate at (H, W), without torch.compile where `with_compile` is off.
 
     Raises `MissingBackendError` without Triton.
     """
@@ -36,8 +36,8 @@ def time_gate(
         for shape in ((CHANNELS, CHANNELS, 1, 1), (CHANNELS,))
     )
     gates: dict[str, Callable[..., object]] = {EAGER: span_gate, FUSED: fused_gate}
-    if compiled:
-        gates[COMPILED] = torch.compile(span_gate, mode=COMPILE_MODE)
+    if with_compile:
+        gates[COMPILED] = compiled(span_gate)
     moved = TENSORS * x.numel() * x.element_size()
     with torch.no_grad():
         subjects = [_subject(name, functools.partial(gate, x, f, w, b), device) for name, gate in gates.items()]
@@ -46,8 +46,7 @@ def time_gate(
 
 
 def _subject(runner: str, call: Callable[[], object], device: torch.device) -> Subject:
-    call()
-    timed = TimedReplay(capture_graph(call, device).replay if device.type == "cuda" else call)
+    timed = TimedReplay(replay_of(call, device))
     return Subject("gate fp16", runner, timed.replay, measure=timed.measure)
 
 

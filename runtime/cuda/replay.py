@@ -25,6 +25,15 @@ def capture_graph(call: Callable[[], object], device: torch.device) -> torch.cud
     return graph
 
 
+def replay_of(call: Callable[[], object], device: torch.device) -> Callable[[], object]:
+    """What runs `call` again: a CUDA graph's replay on a GPU, elsewhere `call` itself.
+
+    It runs once before, since what is compiled and chosen on a first run cannot be captured.
+    """
+    call()
+    return capture_graph(call, device).replay if device.type == "cuda" else call
+
+
 @dataclass(frozen=True, eq=False)
 class TimedReplay:
     """Work on a GPU, and how long it takes there: from the end of what was queued before to its own end."""

@@ -34,7 +34,8 @@ def as_if(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The CPU in the GPU's place, with this machine's clock; the modes that torch.compile was asked for."""
     modes: list[str] = []
 
-    def compile_nothing(module: Any, mode: str) -> Any:
+    def compile_nothing(module: Any, mode: str, dynamic: bool) -> Any:
+        assert not dynamic
         modes.append(mode)
         return module
 
@@ -101,7 +102,7 @@ def test_the_gate_alone(as_if: list[str], monkeypatch: pytest.MonkeyPatch) -> No
     results = gate_timing.time_gate((3, 5), CPU, 2, 1)
     assert [result.runner for result in results] == ["torch-cuda", "cuda-fused", "torch-compile"]
     assert [result.moved_bytes for result in results] == [None, 3 * 32 * 15 * 2, None]
-    assert len(gate_timing.time_gate((3, 5), CPU, 2, 1, compiled=False)) == 2
+    assert len(gate_timing.time_gate((3, 5), CPU, 2, 1, with_compile=False)) == 2
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
