@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DEMO := demo-out
 PHOTO := docs/demo/photo.png
 
-.PHONY: demo test check test-slow npu-deps cuda-deps emulator-deps runner test-emulator bench-cuda train clean
+.PHONY: demo test check test-slow npu-deps emulator-deps runner test-emulator bench-cuda train clean
 
 $(STAMP): pyproject.toml setup.py constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -40,12 +40,8 @@ test-slow: $(STAMP)
 npu-deps: $(STAMP)
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[qnn,ethos-u]"
 
-# Triton: the fused CUDA kernels, compiled offline and interpreted where there is no GPU.
-cuda-deps: $(STAMP)
-	$(BIN)/python -m pip install -q -c constraints.txt -e ".[cuda]"
-
 # The table of docs/adr/0012-cuda.md, on a machine with an NVIDIA GPU and PyTorch's CUDA build; refuses anywhere else.
-bench-cuda: cuda-deps
+bench-cuda: $(STAMP)
 	$(BIN)/python docs/bench_cuda.py
 
 # An arm64 device on this machine, behind the real adb: Debian's packages (sudo where you are not root), arm64 programs
@@ -63,7 +59,7 @@ emulator-deps: $(STAMP)
 runner: $(STAMP)
 	$(BIN)/python -m edgesr.android_bench.runner.build linux-arm64
 
-test-emulator: npu-deps cuda-deps emulator-deps
+test-emulator: npu-deps emulator-deps
 	EDGESR_REQUIRE_EMULATOR=1 $(BIN)/python -m pytest -q -m "emulator or device"
 
 # The bundled weights, from a folder of photographs: make train PHOTOS=path/to/photographs
