@@ -11,11 +11,21 @@ from torch import Tensor, nn
 from edgesr.architecture import Architecture, SRModel
 from edgesr.errors import CheckpointError
 from edgesr.model.checkpoint import load_state_dict, sha256
+from edgesr.model.disp import ARCHITECTURE as DISP
+from edgesr.model.dscf import ARCHITECTURE as DSCF
+from edgesr.model.errn2 import ARCHITECTURE as ERRN2
 from edgesr.model.keys import first_few
+from edgesr.model.lite_denoise_net import ARCHITECTURE as LITE_DENOISE
+from edgesr.model.reparameterization import merge_branches
+from edgesr.model.rfdn_span import ARCHITECTURE as RFDN_SPAN
+from edgesr.model.span import ARCHITECTURE as SPAN
+from edgesr.model.spanf import PDS, PKDSR
 from edgesr.model.spanv2 import ARCHITECTURE as SPANV2
 
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 DEFAULT_MODEL = "spanv2_x4"
+NEAR_MISSES = 3
+"""How many of the closest architectures are named where none is recognised."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +38,7 @@ class BundledModel:
     summary: str
 
 
-ARCHITECTURES: tuple[Architecture, ...] = (SPANV2,)
+ARCHITECTURES: tuple[Architecture, ...] = (SPANV2, SPAN, PKDSR, PDS, DISP, DSCF, ERRN2, RFDN_SPAN, LITE_DENOISE)
 
 BUNDLED_MODELS: tuple[BundledModel, ...] = (
     BundledModel(
@@ -45,11 +55,17 @@ def recognise(state: Mapping[str, Tensor]) -> Architecture:
     for architecture in ARCHITECTURES:
         if architecture.recognises(state):
             return architecture
-    near_misses = ", ".join(_near_miss(architecture, state) for architecture in ARCHITECTURES)
+    closest = sorted(ARCHITECTURES, key=lambda architecture: -_matched(architecture, state))[:NEAR_MISSES]
+    near_misses = ", ".join(_near_miss(architecture, state) for architecture in closest)
     raise CheckpointError(
         f"no known architecture has these keys ({first_few(state)}); {near_misses}; "
         "give weights of a listed architecture (edgesr models)"
     )
+
+
+def _matched(architecture: Architecture, state: Mapping[str, Tensor]) -> float:
+    """The share of an architecture's signature keys that are there."""
+    return sum(key in state for key in architecture.signature_keys) / len(architecture.signature_keys)
 
 
 def _near_miss(architecture: Architecture, state: Mapping[str, Tensor]) -> str:
@@ -92,6 +108,7 @@ def load_model(name: str | None = None, weights: Path | None = None) -> SRModel:
         return _load(path, bundled.architecture, load_state_dict(path), f"bundled:{bundled.weights}", bundled.name)
     state = load_state_dict(weights)
     try:
+        state = merge_branches(state)
         model = _load(weights, recognise(state), state, str(weights))
     except CheckpointError as error:
         raise CheckpointError(f"{weights}: {error}") from error
