@@ -11,12 +11,12 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 from edgesr.runtime.bench import THROTTLED, Benchmark
 from edgesr.runtime.bench_record import BenchRecord, Result
+from edgesr.svg import document, line, round_step, round_ticks, text
 
-INK, PALE, GRID = "#222222", "#777777", "#e4e4e4"
+PALE, GRID = "#777777", "#e4e4e4"
 SAMPLE, MEDIAN, HOT, SHADE = "#2f6fb3", "#222222", "#b0433f", "#f2f5f9"
 WIDTH, LEFT, RIGHT = 960, 84, 130
 """Of the picture, and what lies beside the panels: the axis, and the median's label."""
@@ -51,19 +51,14 @@ def draw_record(record: BenchRecord) -> str:
     panels = [(result, result.warnings()) for result in record.results]
     foot = LINE * len(record.warnings) + 4
     height = HEAD + sum(TITLE + PANEL + LINE * len(found) + GAP for _, found in panels) + foot
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
-        f'font-family="sans-serif" font-size="12" fill="{INK}">',
-        f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
-        *_head(record),
-    ]
+    parts = _head(record)
     top = float(HEAD)
     for result, found in panels:
         parts += _panel(record, result, top + TITLE)
         parts += [_warning(warning, top + TITLE + PANEL + 14 + LINE * (i + 1)) for i, warning in enumerate(found)]
         top += TITLE + PANEL + LINE * len(found) + GAP
     parts += [_warning(warning, top + LINE * i + 4) for i, warning in enumerate(record.warnings)]
-    return "\n".join([*parts, "</svg>"]) + "\n"
+    return document(WIDTH, height, parts)
 
 
 def _head(record: BenchRecord) -> list[str]:
@@ -73,8 +68,8 @@ def _head(record: BenchRecord) -> list[str]:
     label = "" if record.emulated is None else f"; {record.emulated}"
     about = f"{machine}{label}, {record.started}; every panel has its own scale, which does not start at 0"
     return [
-        _text(16, 24, f"{unit} of every run at {height}x{width}, {record.device}", 'font-size="15" font-weight="bold"'),
-        _text(16, 43, about, f'fill="{PALE}" font-size="11"'),
+        text(16, 24, f"{unit} of every run at {height}x{width}, {record.device}", 'font-size="15" font-weight="bold"'),
+        text(16, 43, about, f'fill="{PALE}" font-size="11"'),
     ]
 
 
@@ -88,7 +83,7 @@ def _panel(record: BenchRecord, result: Result, top: float) -> list[str]:
     threads = f"{record.threads_of(result)} thread{'s' if record.threads_of(result) > 1 else ''}"
     title = f"{result.name}, {result.runner}, {threads}, {len(values)} runs"
     return [
-        _text(LEFT, top - 7, title, 'font-weight="bold"'),
+        text(LEFT, top - 7, title, 'font-weight="bold"'),
         *_blocks(result, scale),
         *_axis(scale, "ms" if isinstance(result, Benchmark) else "instr."),
         *_samples(values, scale),
@@ -112,30 +107,18 @@ def _blocks(result: Result, scale: _Scale) -> list[str]:
 def _axis(scale: _Scale, unit: str) -> list[str]:
     """Round values along the left edge, run numbers along the lower one."""
     parts = []
-    step = _round_step((scale.high - scale.low) / TICKS)
-    tick = step * -(-scale.low // step)
-    while tick <= scale.high:
+    for tick in round_ticks(scale.low, scale.high, TICKS):
         y = scale.y(tick)
-        parts.append(_line(LEFT, y, WIDTH - RIGHT, y, f'stroke="{GRID}"'))
-        parts.append(_text(LEFT - 6, y + 4, f"{tick:,.10g} {unit}", f'text-anchor="end" fill="{PALE}" font-size="11"'))
-        tick += step
+        parts.append(line(LEFT, y, WIDTH - RIGHT, y, f'stroke="{GRID}"'))
+        parts.append(text(LEFT - 6, y + 4, f"{tick:,.10g} {unit}", f'text-anchor="end" fill="{PALE}" font-size="11"'))
     bottom = scale.top + PANEL
-    parts.append(_line(LEFT, bottom, WIDTH - RIGHT, bottom, f'stroke="{PALE}"'))
-    every = max(1, round(_round_step(scale.count / 8)))
+    parts.append(line(LEFT, bottom, WIDTH - RIGHT, bottom, f'stroke="{PALE}"'))
+    every = max(1, round(round_step(scale.count / 8)))
     numbers = [1, *range(every, scale.count + 1, every)] if every > 1 else list(range(1, scale.count + 1))
     parts += [
-        _text(scale.x(n - 1), bottom + 13, str(n), f'text-anchor="middle" fill="{PALE}" font-size="10"')
-        for n in numbers
+        text(scale.x(n - 1), bottom + 13, str(n), f'text-anchor="middle" fill="{PALE}" font-size="10"') for n in numbers
     ]
     return parts
-
-
-def _round_step(step: float) -> float:
-    """The least of 1, 2, 5 times a power of ten that is not below `step`."""
-    power = 10.0 ** (len(f"{step:.0f}") - 1) if step >= 1 else 1.0
-    while power > step:
-        power /= 10
-    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= step * 0.999)
 
 
 def _samples(values: Sequence[float], scale: _Scale) -> list[str]:
@@ -150,7 +133,7 @@ def _samples(values: Sequence[float], scale: _Scale) -> list[str]:
             parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.2" fill="{SAMPLE}"/>')
     if max(values) > scale.high:
         words = f"up to {max(values):,.4g}"
-        parts.append(_text(WIDTH - RIGHT + 8, scale.top + 8, words, f'font-size="11" fill="{HOT}"'))
+        parts.append(text(WIDTH - RIGHT + 8, scale.top + 8, words, f'font-size="11" fill="{HOT}"'))
     return parts
 
 
@@ -159,8 +142,8 @@ def _median(median: float, result: Result, scale: _Scale) -> list[str]:
     digits = 2 if median < 100 else 1 if median < 1000 else 0
     words = f"median {median:,.{digits}f} ms" if isinstance(result, Benchmark) else f"median {median:,.0f}"
     return [
-        _line(LEFT, y, WIDTH - RIGHT, y, f'stroke="{MEDIAN}" stroke-dasharray="5,4"'),
-        _text(WIDTH - RIGHT + 8, y + 4, words, 'font-size="11" font-weight="bold"'),
+        line(LEFT, y, WIDTH - RIGHT, y, f'stroke="{MEDIAN}" stroke-dasharray="5,4"'),
+        text(WIDTH - RIGHT + 8, y + 4, words, 'font-size="11" font-weight="bold"'),
     ]
 
 
@@ -173,18 +156,10 @@ def _thirds(result: Benchmark, scale: _Scale) -> list[str]:
     for first, part in ((0, result.latencies_ms[: n // 3]), (n - n // 3, result.latencies_ms[-(n // 3) :])):
         y = scale.y(statistics.median(part))
         left, right = scale.x(first - 0.5), scale.x(first + len(part) - 0.5)
-        parts.append(_line(left, y, right, y, f'stroke="{HOT}" stroke-width="3"'))
+        parts.append(line(left, y, right, y, f'stroke="{HOT}" stroke-width="3"'))
     words = f"last third {slowdown:.2f} x"
-    return [*parts, _text(WIDTH - RIGHT + 8, max(y - 13, scale.top + 23), words, f'font-size="11" fill="{HOT}"')]
+    return [*parts, text(WIDTH - RIGHT + 8, max(y - 13, scale.top + 23), words, f'font-size="11" fill="{HOT}"')]
 
 
 def _warning(words: str, y: float) -> str:
-    return _text(LEFT, y, f"warning: {words}", f'fill="{HOT}" font-size="11"')
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, style: str) -> str:
-    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" {style}/>'
-
-
-def _text(x: float, y: float, words: str, style: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" {style}>{escape(words)}</text>'
+    return text(LEFT, y, f"warning: {words}", f'fill="{HOT}" font-size="11"')

@@ -5,13 +5,12 @@ Self-contained: no script, no font, no link. Layers that Vela fused into others 
 
 from __future__ import annotations
 
-from html import escape
-
 from edgesr.export.npu.vela_report import LayerEstimate, NpuEstimate
+from edgesr.svg import document, text
 
 COLOURS = {"compute": "#2f6fb3", "SRAM": "#3a9d6e", "DRAM": "#d1812c", "flash": "#b0433f"}
 """By what bounds a layer."""
-INK, PALE = "#222222", "#777777"
+PALE = "#777777"
 WIDTH, ROW, BAR = 960, 18, 12
 NAMES, BARS = 260, 520
 """Where bars begin, and the width of the longest."""
@@ -25,17 +24,14 @@ def draw_estimate(estimate: NpuEstimate, title: str) -> str:
     most = max((layer.cycles for layer in layers), default=1)
     height = HEAD + ROW * len(layers) + FOOT
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
-        f'font-family="sans-serif" font-size="12" fill="{INK}">',
-        f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
-        _text(16, 22, f"{title}: cycles by layer, an estimate", 'font-size="15" font-weight="bold"'),
-        _text(16, 41, f"{estimate.cycles:,} cycles, {estimate.milliseconds:.2f} ms at {estimate.clock_mhz} MHz", ""),
-        _text(16, 58, estimate.label, f'fill="{PALE}" font-size="11"'),
+        text(16, 22, f"{title}: cycles by layer, an estimate", 'font-size="15" font-weight="bold"'),
+        text(16, 41, f"{estimate.cycles:,} cycles, {estimate.milliseconds:.2f} ms at {estimate.clock_mhz} MHz", ""),
+        text(16, 58, estimate.label, f'fill="{PALE}" font-size="11"'),
         *_legend(layers),
     ]
     for position, layer in enumerate(layers):
         parts += _row(layer, HEAD + ROW * position, most, estimate.cycles)
-    return "\n".join([*parts, "</svg>"]) + "\n"
+    return document(WIDTH, height, parts)
 
 
 def _legend(layers: list[LayerEstimate]) -> list[str]:
@@ -45,7 +41,7 @@ def _legend(layers: list[LayerEstimate]) -> list[str]:
     for position, part in enumerate(found):
         x = 16 + 150 * position
         parts.append(f'<rect x="{x}" y="68" width="10" height="10" fill="{COLOURS[part]}"/>')
-        parts.append(_text(x + 16, 77, f"bound by {part}", f'fill="{PALE}"'))
+        parts.append(text(x + 16, 77, f"bound by {part}", f'fill="{PALE}"'))
     return parts
 
 
@@ -54,11 +50,7 @@ def _row(layer: LayerEstimate, top: int, most: int, total: int) -> list[str]:
     name = layer.name if len(layer.name) <= NAME_LENGTH else "…" + layer.name[1 - NAME_LENGTH :]
     share = f"{layer.cycles:,} ({layer.cycles / total:.1%})"
     return [
-        _text(NAMES - 8, top + BAR - 2, name, 'text-anchor="end"'),
+        text(NAMES - 8, top + BAR - 2, name, 'text-anchor="end"'),
         f'<rect x="{NAMES}" y="{top}" width="{length:.1f}" height="{BAR}" fill="{COLOURS[layer.bound_by]}"/>',
-        _text(round(NAMES + length) + 6, top + BAR - 2, share, f'fill="{PALE}" font-size="11"'),
+        text(round(NAMES + length) + 6, top + BAR - 2, share, f'fill="{PALE}" font-size="11"'),
     ]
-
-
-def _text(x: int, y: int, words: str, style: str) -> str:
-    return f'<text x="{x}" y="{y}" {style}>{escape(words)}</text>'
