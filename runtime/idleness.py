@@ -19,6 +19,8 @@ IDLE_SHARE = 0.1
 QUIET_STEPS = 3
 """In a row: on a busy machine a thread that spins may miss one."""
 
+BUSY_CORES = 0.1
+"""Others' load from which a reader should doubt the milliseconds."""
 STAT = Path("/proc/stat")
 USER, NICE, SYSTEM, IRQ, SOFTIRQ, STEAL = 0, 1, 2, 5, 6, 7
 """Columns of the line "cpu"."""
@@ -43,6 +45,16 @@ class OthersLoad:
 
     busy_cores: float
     stolen_cores: float
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Why a reader should doubt the milliseconds; nothing where the machine was quiet."""
+        if self.busy_cores + self.stolen_cores < BUSY_CORES:
+            return ()
+        return (
+            f"the machine was not quiet: others used {self.busy_cores:.2f} cores, {self.stolen_cores:.2f} were stolen; "
+            "measure again when it is",
+        )
 
 
 class LoadWatch:

@@ -29,8 +29,6 @@ BYTES_PER_VALUE = 28
 """What a runtime was measured to hold, over the number of values of its largest tensor: seven float32 tensors of it."""
 FEWEST_DB = 60.0
 """PSNR to PyTorch eager below which a float file's timed output is worth a warning; the proof is `verify parity`."""
-BUSY_CORES = 0.1
-"""Others' load from which a reader should doubt the milliseconds."""
 
 
 def bench(
@@ -68,7 +66,7 @@ def bench(
     return BenchRecord(
         device="host", size=size, threads=threads[0], runs=runs, warmups=warmups, started=started,
         environment=dict(environment()) | _load_fields(others), results=tuple(results), baselines=tuple(baselines),
-        warnings=(*_load_warnings(others), *_parity_warnings(specs, results), *failures),
+        warnings=(*(others.warnings if others else ()), *_parity_warnings(specs, results), *failures),
     )  # fmt: skip
 
 
@@ -123,15 +121,6 @@ def _with_memory(
 
 def _load_fields(others: OthersLoad | None) -> dict[str, object]:
     return {} if others is None else {"others": dataclasses.asdict(others)}
-
-
-def _load_warnings(others: OthersLoad | None) -> list[str]:
-    if others is None or others.busy_cores + others.stolen_cores < BUSY_CORES:
-        return []
-    return [
-        f"the machine was not quiet: others used {others.busy_cores:.2f} cores, {others.stolen_cores:.2f} were stolen; "
-        "measure again when it is"
-    ]
 
 
 def common_size(artifacts: tuple[Artifact, ...]) -> tuple[int, int]:
