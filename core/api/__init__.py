@@ -8,6 +8,7 @@ from edgesr.api.devices import list_devices
 from edgesr.api.estimating import FileEstimate, estimate
 from edgesr.api.export_request import ExportRequest
 from edgesr.api.exporting import ExportResult, export
+from edgesr.api.scoring import TimedRuns, score
 from edgesr.api.verifying import verify_parity, verify_quality
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "ExportRequest",
     "ExportResult",
     "FileEstimate",
+    "TimedRuns",
     "audit",
     "bench",
     "bench_on_cuda",
@@ -23,6 +25,7 @@ __all__ = [
     "estimate",
     "export",
     "list_devices",
+    "score",
     "verify_parity",
     "verify_quality",
 ]

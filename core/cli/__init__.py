@@ -18,6 +18,7 @@ from edgesr.cli.devices import devices
 from edgesr.cli.doctor import doctor
 from edgesr.cli.export import export
 from edgesr.cli.listing import models, targets
+from edgesr.cli.score import score
 from edgesr.cli.verify import verify
 from edgesr.errors import EdgeSRError
 
@@ -52,7 +53,7 @@ def cli(context: click.Context) -> None:
     help_without_command(context, MISUSED)
 
 
-for command in (export, verify, bench, audit, models, targets, devices, doctor):
+for command in (export, verify, bench, audit, score, models, targets, devices, doctor):
     cli.add_command(command)
 
 
