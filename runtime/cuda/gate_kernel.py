@@ -4,6 +4,8 @@ A program computes `pixels` positions of one image with all their channels: a ma
 that is accumulated in float32, the sum and the product in float32, and one rounding where the result is stored. NCHW
 and NHWC differ only in the addresses and in the side that W stands on. Channels are padded to a power of two in
 registers, never in memory. Offsets within an image are 32 bits wide, those between images 64.
+
+float32 whose products are not to round to TF32 goes to `split_gate_kernel`.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from edgesr.errors import DeviceError
+from edgesr.runtime.cuda.split_gate_kernel import SPLIT_GATE
 from edgesr.runtime.cuda.triton_kernel import Launch, TritonKernel, power_of_two
 
 LARGEST_IMAGE = 2**31 - 1
@@ -57,13 +60,16 @@ def gate_source(
 GATE = TritonKernel(gate_source)
 
 
-def gate_launch(channels: int, nhwc: bool, precision: str, wide_values: bool, widen: bool = False) -> Launch:
-    """How the gate is launched for that many channels: float32 of more than 32 needs more warps not to spill."""
+def gate_launch(
+    channels: int, nhwc: bool, precision: str, wide_values: bool, widen: bool = False
+) -> tuple[TritonKernel, Launch]:
+    """Which kernel computes the gate of that many channels, and how: more float32 needs more warps not to spill."""
     padded = power_of_two(channels)
-    wide = wide_values and padded > NARROW
-    pixels = 64 if wide and precision == "ieee" else 128
-    return Launch({"channels": channels, "padded": padded, "pixels": pixels, "nhwc": nhwc,
-                   "precision": precision, "widen": widen}, warps=8 if wide else 4)  # fmt: skip
+    constants = {"channels": channels, "padded": padded, "nhwc": nhwc}
+    warps = 8 if wide_values and padded > NARROW else 4
+    if wide_values and precision == "ieee":
+        return SPLIT_GATE, Launch(constants | {"pixels": 64}, warps)
+    return GATE, Launch(constants | {"pixels": 128, "precision": precision, "widen": widen}, warps)
 
 
 def fused_gate(x: Tensor, f: Tensor, w: Tensor, b: Tensor, precision: str = "ieee") -> Tensor:
@@ -85,7 +91,7 @@ def fused_gate(x: Tensor, f: Tensor, w: Tensor, b: Tensor, precision: str = "iee
         return output
     weight, bias = w.reshape(channels, channels).contiguous(), b.float().contiguous()
     widen = x.dtype is torch.bfloat16 and x.device.type == "cpu"
-    launch = gate_launch(channels, nhwc, precision, x.dtype is torch.float32, widen)
+    kernel, launch = gate_launch(channels, nhwc, precision, x.dtype is torch.float32, widen)
     grid = (-(-height * width // launch.constants["pixels"]), count)
-    GATE(grid, (x, f, weight, bias, output, height * width), launch)
+    kernel(grid, (x, f, weight, bias, output, height * width), launch)
     return output

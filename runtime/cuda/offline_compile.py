@@ -18,7 +18,6 @@ from typing import Any
 from edgesr.errors import DeviceError
 from edgesr.runtime.cuda.convolution_kernels import CONVOLUTION, FIRST, GATE, RELU
 from edgesr.runtime.cuda.fused_precision import FusedPrecision
-from edgesr.runtime.cuda.gate_kernel import GATE as GATE_KERNEL
 from edgesr.runtime.cuda.gate_kernel import gate_launch
 from edgesr.runtime.cuda.head_kernel import HEAD
 from edgesr.runtime.cuda.launches import NetworkLaunches
@@ -75,8 +74,8 @@ def shipped_kernels() -> Iterator[ShippedKernel]:
             for channels in (24, 32, 64):
                 name = f"gate {dtype} {products} {'nhwc' if nhwc else 'nchw'} {channels} channels"
                 pointers = dict.fromkeys(("x_ptr", "f_ptr", "w_ptr", "o_ptr"), dtype) | {"b_ptr": "fp32"}
-                launch = gate_launch(channels, nhwc, products, dtype == "fp32")
-                yield ShippedKernel(name, GATE_KERNEL, launch, pointers, (dtype, products) != ("fp32", "ieee"))
+                kernel, launch = gate_launch(channels, nhwc, products, dtype == "fp32")
+                yield ShippedKernel(name, kernel, launch, pointers, (dtype, products) != ("fp32", "ieee"))
 
 
 def _network_kernels(precision: FusedPrecision) -> Iterator[ShippedKernel]:

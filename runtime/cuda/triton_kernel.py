@@ -3,7 +3,8 @@
 Triton's decorator decides at import, by the environment variable TRITON_INTERPRET, which of the two a kernel is. Here
 the tensors decide at each launch: those on a GPU go to the compiled kernel, those on the CPU to the interpreter, and no
 environment variable matters. Kernels may therefore call builtins of `triton.language` alone, none of its own functions
-in Triton (`tl.zeros`, `tl.cdiv`), which are bound to one of the two at import.
+in Triton (`tl.zeros`, `tl.cdiv`), which are bound to one of the two at import. What `tl.reduce` combines by may be one:
+the compiler takes it as it is, and the interpreter knows Triton's own.
 """
 
 from __future__ import annotations

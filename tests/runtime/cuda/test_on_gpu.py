@@ -59,6 +59,15 @@ def test_the_operator(dtype: torch.dtype, channels: int, size: tuple[int, int]) 
     assert torch.equal(aside, operator(*inputs)), "on a stream of its own"
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_float32_where_products_cancel(layout: torch.memory_format) -> None:
+    x, f, w, b = values(torch.float32)
+    f[:, 16:], w[:, 16:], b = 1.005 * f[:, :16], -w[:, :16], b / 100
+    expected = by_hand(x, f, w, b)
+    found = span_attn_operator()(x.contiguous(memory_format=layout), f, w, b)
+    assert relative(found, expected) <= LIMITS[torch.float32]
+
+
 def test_autocast_gradients_and_compile() -> None:
     operator, inputs = span_attn_operator(), [t.requires_grad_() for t in values(torch.float32)]
     with torch.autocast("cuda", torch.float16):
