@@ -45,17 +45,21 @@ IMAGE_AXES = 4
 
 @dataclass(frozen=True)
 class Complexity:
-    """The challenge's figures of one network, for one input of `size` (H, W)."""
+    """The challenge's figures of one network, for one input of `size` (H, W).
+
+    `largest` is how many values the largest output of a convolution has: what memory a run takes follows from it.
+    """
 
     parameters: int
     macs: int
     activations: int
     convolutions: int
+    largest: int
     size: tuple[int, int] = CHALLENGE_SIZE
 
     def __post_init__(self) -> None:
         """Refuse what no count gives."""
-        if min(self.parameters, self.macs, self.activations, self.convolutions) < 0:
+        if min(self.parameters, self.macs, self.activations, self.convolutions, self.largest) < 0:
             raise ValueError(f"a network has no negative figures: {self}")
 
     def to_json(self) -> dict[str, object]:
@@ -83,7 +87,7 @@ def count_complexity(model: SRModel, size: tuple[int, int] = CHALLENGE_SIZE) -> 
     _check_output(output, model, size)
     macs = counter.get_total_flops() // FLOPS_PER_MAC
     parameters = sum(parameter.numel() for parameter in model.module.parameters())
-    return Complexity(parameters, macs, watch.values, watch.calls, size)
+    return Complexity(parameters, macs, watch.values, watch.calls, watch.largest, size)
 
 
 class _ConvolutionWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -93,6 +97,7 @@ class _ConvolutionWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # 
         super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self.calls = 0
         self.values = 0
+        self.largest = 0
         self._decompositions = native_decompositions()
 
     def __torch_dispatch__(
@@ -112,6 +117,7 @@ class _ConvolutionWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # 
         if func.overloadpacket in CONVOLUTIONS and output.ndim == IMAGE_AXES:
             self.calls += 1
             self.values += output.numel()
+            self.largest = max(self.largest, output.numel())
         return output
 
 

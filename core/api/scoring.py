@@ -6,6 +6,7 @@ exported or folded: the figures are those of the network as its authors wrote it
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from edgesr.api.benchmarking import BYTES_PER_VALUE, available_bytes
 from edgesr.api.proving import with_channels
 from edgesr.architecture import SRModel
 from edgesr.errors import CheckpointError, EdgeSRError, ImageError
@@ -66,7 +68,7 @@ def score(
     `baseline` is one of `models`, as given or by its label; None takes the only SPAN among them, and where there is
     none the report has no scores and says so. `timed` None takes the defaults. Raises `CheckpointError` for a model
     that is unknown or unusable, `ImageError` for folders that do not pair, and `EdgeSRError` for a baseline that is
-    none of the models, networks of several scales, or one that does not take the size.
+    none of the models, networks of several scales, and a size that one does not take or memory does not hold.
     """
     timed = TimedRuns() if timed is None else timed
     pairs = _pairs(lr, hr)
@@ -75,6 +77,7 @@ def score(
     chosen, notes = _choose_baseline(networks, baseline, timed)
     with torch_threads(timed.threads):
         counts = _count_all(networks, chosen, progress)
+        _require_memory(counts, timed)
         qualities = [_measure(model, pairs, progress) if pairs else None for model in networks.values()]
         started, watch = now(), LoadWatch()
         timings = _time_all(networks, timed, progress)
@@ -163,6 +166,17 @@ def _count_all(networks: dict[str, SRModel], baseline: str | None, progress: Pro
         if label == baseline and not min(counts[-1].macs, counts[-1].parameters):
             raise EdgeSRError(f"{label} has no parameters or FLOPs to be a ratio to; choose another baseline")
     return counts
+
+
+def _require_memory(counts: Sequence[Complexity], timed: TimedRuns) -> None:
+    """Raise `EdgeSRError` where a timed run would fill the machine: the system kills a process that does, unheard."""
+    most = max(count.largest / math.prod(count.size) for count in counts)
+    needed, available = BYTES_PER_VALUE * most * math.prod(timed.size), available_bytes()
+    if timed.runs and available is not None and needed > available:
+        raise EdgeSRError(
+            f"a run at {timed.size[0]}x{timed.size[1]} may need {needed / 1e9:.0f} GB of memory, "
+            f"{available / 1e9:.0f} GB are free; give a smaller --size"
+        )
 
 
 def _measure(model: SRModel, pairs: Sequence[tuple[Path, Path]], progress: Progress) -> QualityReport:

@@ -124,6 +124,11 @@ def test_sizes_that_a_network_does_not_take_are_refused(save: Save, pairs: tuple
         score([tmp_path / "denoiser.pth"], pairs[0], pairs[0], timed=UNTIMED)
 
 
+def test_a_run_that_would_fill_the_machine_is_refused(small_checkpoint: Path) -> None:
+    with pytest.raises(EdgeSRError, match=r"99000x99000 may need .* GB of memory, .* are free; "):
+        score([small_checkpoint], timed=TimedRuns((99_000, 99_000)))
+
+
 def test_folders_that_do_not_pair_are_refused(small_checkpoint: Path, pairs: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for lr, hr, why in (

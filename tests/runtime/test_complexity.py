@@ -100,6 +100,7 @@ def test_what_no_layer_holds_is_counted() -> None:
     assert count.macs == quarter * (8 * 3 * 4 + 8 * 6 + 6 * 3 * 4)
     assert count.parameters == 8 * 3 * 4 + 8 * 6 + 6 + 6 * 3 * 4
     assert (count.convolutions, count.activations) == (2, quarter * 8 + 4 * quarter * 3)
+    assert count.largest == 4 * quarter * 3
 
 
 class Attention(nn.Module):
@@ -189,4 +190,4 @@ def test_the_network_is_left_as_it_was() -> None:
     count_complexity(model(module), (8, 8))
     assert not module._forward_hooks and not module.training
     with pytest.raises(ValueError, match="negative"):
-        Complexity(-1, 0, 0, 0)
+        Complexity(-1, 0, 0, 0, 0)

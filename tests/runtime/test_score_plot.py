@@ -17,7 +17,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 def scored(label: str, psnr_db: float, ms: float | None, macs: int = 9_830_000_000) -> ScoredModel:
     quality = QualityReport((ImageQuality("a.png", psnr_db, psnr_db + 2, 0.9),), "LR", "HR", 4, 4)
     timing = None if ms is None else Benchmark(label, "torch-float32", (ms,) * 50, 5)
-    return ScoredModel(label, "span_x4", "", 4, Complexity(151_000, macs, 4_000_000, 22), quality, timing)
+    return ScoredModel(label, "span_x4", "", 4, Complexity(151_000, macs, 4_000_000, 22, 3_000_000), quality, timing)
 
 
 def report(*models: ScoredModel, baseline: str | None = None) -> ScoreReport:

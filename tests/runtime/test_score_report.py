@@ -10,7 +10,9 @@ from edgesr.runtime.score_report import ScoredModel, ScoreReport
 
 def scored(label: str, ms: float | None = None) -> ScoredModel:
     timing = None if ms is None else Benchmark(label, "torch-float32", (ms,) * 50, 5)
-    return ScoredModel(label, "span_x4", "", 4, Complexity(151_000, 9_830_000_000, 41_000_000, 22), timing=timing)
+    return ScoredModel(
+        label, "span_x4", "", 4, Complexity(151_000, 9_830_000_000, 41_000_000, 22, 7_000_000), timing=timing
+    )
 
 
 def report(*models: ScoredModel, baseline: str | None = None, loads: tuple[str, ...] = ()) -> ScoreReport:
@@ -41,7 +43,7 @@ def test_an_infinite_score_is_valid_json() -> None:
 
 
 def test_warnings_of_the_runs_and_of_the_machine() -> None:
-    hasty = ScoredModel("a", "n", "", 4, Complexity(1, 1, 1, 1), timing=Benchmark("a", "t", (1.0,), 0))
+    hasty = ScoredModel("a", "n", "", 4, Complexity(1, 1, 1, 1, 1), timing=Benchmark("a", "t", (1.0,), 0))
     assert report(hasty, loads=("busy",)).warnings == (*hasty.timing.warnings(), "busy") if hasty.timing else False
 
 
