@@ -3,8 +3,8 @@
 Artifacts are matched by name, runner and threads. Whatever else did not change from the one record to the other (the
 same bytes in the same version of the same runtime, PyTorch eager among them) is a yardstick: what is compared is the
 latency over the yardstick's in the same block, so that the machine's own speed cancels. Of several, the one that leaves
-the least noise is taken; without any, milliseconds are compared. Statistics: `noise`; a result's blocks are processes,
-and too few of them tell nothing.
+the least noise is taken; without any, milliseconds are compared, and less can be called. Statistics: `noise`; blocks
+are processes, too few of them tell nothing, and those that the machine disturbed most are left out.
 
 Records that cannot be compared are refused. A different sha256 under one name is what a comparison is for, and said. A
 device is known by its fingerprint (`environment`) where both records have one, whatever serial it was reached under;
@@ -25,13 +25,15 @@ from edgesr.runtime.bench import Benchmark
 from edgesr.runtime.bench_record import BenchRecord, Result
 from edgesr.runtime.instruction_counts import InstructionCounts
 from edgesr.runtime.noise import (
-    BETWEEN_RUNS,
+    BESIDE_A_YARDSTICK,
     FEWEST_BLOCKS,
+    MILLISECONDS_ALONE,
     LevelEstimate,
     LevelRatio,
     block_levels,
     compare_levels,
     estimate_level,
+    least_disturbed,
 )
 
 
@@ -192,7 +194,7 @@ def _load_notes(old: BenchRecord, new: BenchRecord) -> list[str]:
     return [
         f"others had {share:.0%} of the machine during the {which} record; changes that they can explain are not called"
         for which, share in (("first", _others_share(old)), ("second", _others_share(new)))
-        if share > BETWEEN_RUNS
+        if share > BESIDE_A_YARDSTICK
     ]
 
 
@@ -229,28 +231,37 @@ def _compare_counts(old: InstructionCounts, new: InstructionCounts, threads: int
 def _compare_latencies(old: BenchRecord, new: BenchRecord, a: Benchmark, b: Benchmark) -> Comparison:
     others = max(_others_share(old), _others_share(new))
     yardsticks: Sequence[Pair | None] = _yardsticks_for(old, new, a, b) or [None]
+    kept = _kept(old, a), _kept(new, b)
     yardstick, first, second = min(
-        (_against(a, b, pair) for pair in yardsticks),
+        (_against((a, b), pair, kept) for pair in yardsticks),
         key=lambda found: math.hypot(found[1].standard_error, found[2].standard_error),
     )
-    found = compare_levels(first, second, others)
     measure = Measure.MILLISECONDS if yardstick is None else Measure.RATIO
+    found = compare_levels(first, second, FLOORS[measure], others)
     return Comparison(
         a.name, a.runner, old.threads_of(a), measure, _verdict(found), found.ratio, found.low, found.high,
         found.smallest, (*_notes(a, b), *_too_few(first=first, second=second)), yardstick,
     )  # fmt: skip
 
 
+FLOORS = {Measure.RATIO: BESIDE_A_YARDSTICK, Measure.MILLISECONDS: MILLISECONDS_ALONE}
 Pair = tuple[Benchmark, Benchmark]
+Blocks = tuple[np.ndarray, np.ndarray]
 
 
-def _against(a: Benchmark, b: Benchmark, yardsticks: Pair | None) -> tuple[str | None, LevelEstimate, LevelEstimate]:
+def _kept(record: BenchRecord, result: Benchmark) -> np.ndarray:
+    """The blocks of a record that the machine disturbed least, by all that took turns with `result`."""
+    together = [r for r in record.results if isinstance(r, Benchmark) and r.block_lengths == result.block_lengths]
+    return least_disturbed([_levels(r) for r in together if len(r.latencies_ms) == len(result.latencies_ms)])
+
+
+def _against(pair: Pair, yardsticks: Pair | None, kept: Blocks) -> tuple[str | None, LevelEstimate, LevelEstimate]:
     """The yardstick's name, and both levels less the yardstick's; None leaves them as they are."""
-    levels = [_levels(result) for result in (a, b)]
-    if yardsticks is None:
-        return None, estimate_level(levels[0]), estimate_level(levels[1])
-    first, second = (estimate_level(own - _levels(y)) for own, y in zip(levels, yardsticks, strict=True))
-    return yardsticks[0].name, first, second
+    levels = [_levels(result) for result in pair]
+    if yardsticks is not None:
+        levels = [own - _levels(y) for own, y in zip(levels, yardsticks, strict=True)]
+    first, second = (estimate_level(own[blocks]) for own, blocks in zip(levels, kept, strict=True))
+    return None if yardsticks is None else yardsticks[0].name, first, second
 
 
 def _levels(result: Benchmark) -> np.ndarray:

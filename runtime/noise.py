@@ -4,22 +4,27 @@ A record is made in k >= 4 blocks, each a process: where the system put its memo
 clock its core had, are drawn again with each, and its samples share them. So the blocks are the independent
 observations, and nothing is learned of this from a single process, however many runs it makes. What else a machine does
 only ever adds to a latency, so a block's level is its lower quartile, in logarithms (of the minimum and low quantiles:
-Chen and Revels, Robust benchmarking in noisy environments, 2016). With m_i the level of block i, or its level less that
-of a yardstick in the same block:
+Chen and Revels, Robust benchmarking in noisy environments, 2016).
 
-    M = mean(m_1..m_k),      s = sd(m_1..m_k) / sqrt(k)
+For the same reason blocks that the machine disturbed are left out: a neighbour on the same physical core slows whole
+blocks by a tenth to a half, one subject more than another. With l_ij the level of subject j in block i, a block's
+disturbance is median_j(l_ij - median_i l_ij) over all subjects that took turns in it, so that no one subject's own luck
+decides; kept are the blocks within 3 % of the lower quartile of disturbances, 4 at least. With m_i the level
+of kept block i, or its level less that of a yardstick in the same block, and n the number kept:
 
-Two runs differ by d = M' - M. With S = sqrt(s^2 + s'^2) and b = -log(1 - max(1 %, u, u')), they are called different
+    M = mean(m_1..m_n),      s = sd(m_1..m_n) / sqrt(n)
+
+Two runs differ by d = M' - M. With S = sqrt(s^2 + s'^2) and b = -log(1 - max(f, u, u')), they are called different
 where
 
     |d| > sqrt((t S)^2 + b^2)
 
-t is the point that Student's t with 2 min(k - 1, k' - 1) degrees of freedom exceeds with a probability of 1 %: two
-records of the same are called different in 2 of 100. b is what all processes of a record share (the state of the
-machine that day); a change below 1 % is never called. u is the share of the machine's cores that others used or a
-hypervisor took during a run, where that was measured: where a share u is gone, a run may take 1 / (1 - u) as long, one
-subject more than another. A change of sqrt((t S)^2 + b^2) + sqrt((p S)^2 + b^2) is called with a probability of nearly
-95 %, where p is Student's 95 % point.
+t is the point that Student's t with 2 min(n - 1, n' - 1) degrees of freedom exceeds with a probability of 1 %: two
+records of the same are called different in 2 of 100. b is what all processes of a record share and no statistics within
+it can show: f is 2 % beside a yardstick, and 10 % for milliseconds alone, which follow the clock that the machine had
+that day. u is the share of the machine's cores that others used or a hypervisor took during a run, where that was
+measured: where a share u is gone, a run may take 1 / (1 - u) as long, one subject more than another. A change of
+sqrt((t S)^2 + b^2) + sqrt((p S)^2 + b^2) is called with a probability of nearly 95 %, where p is Student's 95 % point.
 """
 
 from __future__ import annotations
@@ -31,7 +36,9 @@ from dataclasses import dataclass
 import numpy as np
 
 LOW = 0.25
-BETWEEN_RUNS = 0.01
+BESIDE_A_YARDSTICK, MILLISECONDS_ALONE = 0.02, 0.10
+"""By how much two records of the same may differ as a whole (docs/adr/0011)."""
+DISTURBED = 0.03
 FEWEST_BLOCKS = 4
 """Fewer processes tell nothing about what differs between processes."""
 STUDENT: tuple[tuple[int, float, float], ...] = (
@@ -75,6 +82,17 @@ def block_levels(y: np.ndarray, block_lengths: Sequence[int] = ()) -> np.ndarray
     return np.array([np.quantile(part, LOW) for part in parts])
 
 
+def least_disturbed(levels: Sequence[np.ndarray]) -> np.ndarray:
+    """Which blocks to keep, in order: those in which all subjects together were fastest, `FEWEST_BLOCKS` at least.
+
+    `levels` are the block levels of each subject, (k,) each.
+    """
+    y = np.stack(levels)
+    disturbance = np.median(y - np.median(y, axis=1, keepdims=True), axis=0)
+    near = int((disturbance <= np.quantile(disturbance, LOW) + DISTURBED).sum())
+    return np.sort(np.argsort(disturbance, kind="stable")[: max(FEWEST_BLOCKS, near)])
+
+
 def estimate_level(levels: np.ndarray) -> LevelEstimate:
     """The mean of blocks' levels and its standard error."""
     k = len(levels)
@@ -82,10 +100,14 @@ def estimate_level(levels: np.ndarray) -> LevelEstimate:
     return LevelEstimate(float(levels.mean()), error, k)
 
 
-def compare_levels(old: LevelEstimate, new: LevelEstimate, others: float = 0.0) -> LevelRatio:
-    """The new level over the old one; `others` is the larger share of the cores that others used during either run."""
+def compare_levels(old: LevelEstimate, new: LevelEstimate, floor: float, others: float = 0.0) -> LevelRatio:
+    """The new level over the old one.
+
+    `floor` is what two records of the same may differ by as a whole, `others` the larger share of the cores that others
+    used during either run.
+    """
     error = math.hypot(old.standard_error, new.standard_error)
-    allowance = _allowance(max(BETWEEN_RUNS, others))
+    allowance = _allowance(max(floor, others))
     level, power = _quantiles(min(old.blocks, new.blocks))
     half, unseen = math.hypot(level * error, allowance), math.hypot(power * error, allowance)
     difference = new.log_level - old.log_level

@@ -23,7 +23,7 @@ from edgesr.runtime.idleness import OthersLoad
 
 DEFAULT_SIZE = (128, 128)
 FEW_WARMUPS = 5
-BLOCKS = 10
+BLOCKS = 16
 """Processes that share the runs: enough to tell a change of 5 % from what differs between processes (ADR 0011)."""
 BYTES_PER_VALUE = 28
 """What a runtime was measured to hold, over the number of values of its largest tensor: seven float32 tensors of it."""

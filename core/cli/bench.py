@@ -102,7 +102,7 @@ def bench() -> None:
 @click.option(
     "--blocks",
     type=click.IntRange(1, 1000),
-    help="Processes that share the runs (default: 10 on host, 5 on a phone; below 4 nothing can be compared).",
+    help="Processes that share the runs (default: 16 on host, 5 on a phone; below 4 nothing can be compared).",
 )
 @click.option(
     "--threads",
