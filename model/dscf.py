@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from edgesr.architecture import Architecture
 from edgesr.model.deduction import channels_of, highest_index, require_network, scale_of
 from edgesr.model.spab import SPAB, EvalConv, attended
-from edgesr.model.span import IN_CHANNELS, centred
+from edgesr.model.span import IN_CHANNELS, Centred
 
 BLOCK_KEY = re.compile(r"block_(\d{1,3})\.c\d_r\.eval_conv\.weight")
 FIRST_KEY = "conv_1.eval_conv.weight"
@@ -47,6 +47,7 @@ class DSCF(nn.Module):
     def __init__(self, channels: int = 26, blocks: int = 6, scale: int = 4) -> None:
         super().__init__()
         self.scale = scale
+        self.centred = Centred()
         self.conv_1 = EvalConv(IN_CHANNELS, channels)
         self.conv_fused = nn.Conv2d(IN_CHANNELS, channels, 5, padding=2)
         self.block_1 = FirstBlock(channels)
@@ -59,7 +60,7 @@ class DSCF(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, 3, H, W) to (N, 3, scale*H, scale*W)."""
-        x = centred(x)
+        x = self.centred(x)
         features = self.conv_1(x)
         first_block = y = self.block_1(features, self.conv_fused(x))
         *inner, last = (self.get_submodule(name) for name in self.block_names)

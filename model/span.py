@@ -31,9 +31,18 @@ BLOCK_KEY = re.compile(r"block_(\d{1,3})\.c\d_r\.eval_conv\.weight")
 FIRST_KEY = "conv_1.eval_conv.weight"
 
 
-def centred(x: Tensor) -> Tensor:
-    """255 (x - mean), channel by channel; x is (N, 3, H, W) in [0, 1]."""
-    return (x - torch.tensor(MEAN, dtype=x.dtype, device=x.device).view(1, -1, 1, 1)) * RANGE
+class Centred(nn.Module):
+    """255 (x - mean), channel by channel; the mean is float32 as in the released code, and no key of a checkpoint."""
+
+    mean: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(MEAN).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, 3, H, W) in [0, 1] to itself."""
+        return (x - self.mean) * RANGE
 
 
 class SPAN(nn.Module):
@@ -42,6 +51,7 @@ class SPAN(nn.Module):
     def __init__(self, channels: int = 28, blocks: int = 6, scale: int = 4) -> None:
         super().__init__()
         self.scale = scale
+        self.centred = Centred()
         self.conv_1 = EvalConv(IN_CHANNELS, channels)
         self.block_names = [f"block_{index}" for index in range(1, blocks + 1)]
         for name in self.block_names:
@@ -52,7 +62,7 @@ class SPAN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, 3, H, W) to (N, 3, scale*H, scale*W)."""
-        features = self.conv_1(centred(x))
+        features = self.conv_1(self.centred(x))
         *inner, last = (self.get_submodule(name) for name in self.block_names)
         outputs = [features]
         for block in inner:

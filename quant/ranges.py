@@ -110,11 +110,14 @@ def is_prescribed(graph: Graph, group: Sequence[str]) -> bool:
 def _refuse_clipped(graph: Graph, bounds: Mapping[str, tuple[float, float]], params: QuantParams) -> None:
     """Refuse features bound to a prescribed grid that they leave, where an operator goes on computing with them.
 
-    What is only moved on to the output image may be clipped: that is the image's own clip.
+    What is only moved on to the output image may be clipped: that is the image's own clip. What the function itself
+    made may be, too: a sigmoid of 1 is 255/256 on the grid that runtimes give it.
     """
     lowest, highest = (params.scale * (q - params.zero_point) for q in (params.lowest - 0.5, params.highest + 0.5))
     for name, (low, high) in bounds.items():
         computing = [op for op in graph.consumers[name] if not isinstance(op, MOVERS)]
+        if type(graph.producer(name)) in FUNCTION_GRIDS:
+            continue
         if computing and not lowest <= low <= high <= highest:
             raise ExportError(
                 f"'{name}' spans {low:.3g}..{high:.3g} and shares the INT8 range of an image or function that it was "

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from edgesr.export.folds.elide_output_clip import ElideOutputClip
 from edgesr.export.folds.fold import Fold
+from edgesr.export.folds.pad_with_mean import PadWithMean
 from edgesr.quant.bias_correction import correct_bias
 from edgesr.quant.gptq import round_with_gptq
 from edgesr.quant.learning.patches import Mixture
@@ -21,8 +22,8 @@ IMAGE_ROUNDING_DB = 10 * math.log10(12 * 255**2)
 """PSNR of an image rounded to 8 bits: uniform rounding has variance step^2 / 12, 58.9 dB below a peak of 255 steps."""
 
 
-INTEGER_FOLDS: tuple[Fold, ...] = (ElideOutputClip(),)
-"""What holds on the 8-bit grid of the output image alone, and so for quantized graphs only."""
+INTEGER_FOLDS: tuple[Fold, ...] = (ElideOutputClip(), PadWithMean())
+"""What holds on the 8-bit grids of the images alone, or is of use on them alone, and so for quantized graphs only."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from edgesr.model.registry import ARCHITECTURES, find_architecture, load_model, 
 from edgesr.runtime.metrics import psnr_db, psnr_y_db
 
 State = dict[str, Tensor]
-MEAN = torch.tensor([0.4488, 0.4371, 0.4040], dtype=torch.float64).view(1, 3, 1, 1)
+MEAN = torch.tensor([0.4488, 0.4371, 0.4040]).double().view(1, 3, 1, 1)  # float32, as released
 
 
 def conv(w: State, key: str, x: Tensor, padding: int = 1, stride: int = 1, groups: int = 1) -> Tensor:

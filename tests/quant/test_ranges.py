@@ -242,6 +242,16 @@ def test_functions_of_fixed_range_have_the_grid_that_tflite_prescribes(
     assert np.abs(found - expected).mean() <= 0.1 / 255  # steps may differ here and there, another grid shifts all
 
 
+def test_a_function_may_reach_the_end_of_its_own_grid(build: Any, noise: Images) -> None:
+    """A sigmoid of 1 is 255/256 in every runtime; only what others made must not be clipped by its grid."""
+    ops = [build.conv("a", "input", 3, 4), Sigmoid(name="f", inputs=("a",)), build.conv("out", "f", 4, 3)]
+    graph = build.graph(*ops)
+    graph.parameters()["a", "weight"].mul_(1000)
+    calibration = calibrate(graph, noise)
+    assert RangeRule().bounds(calibration["f"])[1] == 1
+    assert choose_ranges(graph, calibration, RangeRule())["f"] == QuantParams(1 / 256, -128)
+
+
 def test_a_prescribed_grid_holds_for_what_it_is_joined_with(build: Any, noise: Images) -> None:
     sigmoids = [Sigmoid(name=name, inputs=(source,)) for name, source in (("f", "a"), ("g", "b"))]
     joined = [*image_ops(build), *sigmoids, Concat(name="m", inputs=("f", "g")), build.conv("out", "m", 8, 3)]

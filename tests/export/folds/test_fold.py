@@ -13,6 +13,7 @@ from edgesr.export.folds.fold import Exactness, Fold
 from edgesr.export.folds.fuse_activation import FuseActivation
 from edgesr.export.folds.fuse_input_range import FuseInputRange
 from edgesr.export.folds.gate_form import GateForm
+from edgesr.export.folds.pad_with_mean import PadWithMean
 from edgesr.export.folds.pixel_shuffle_to_depth_to_space import PixelShuffleToDepthToSpace
 from edgesr.graph import Graph
 from edgesr.ops import Add, Concat, DepthToSpace, LeakyRelu, Mul, Op, Relu, Relu6, ShuffleOrder, Sigmoid, Sub
@@ -24,6 +25,7 @@ EXACT_FOLDS: tuple[Fold, ...] = (
     ComposeConvs(),
     ComposeConvs(max_growth=float("inf")),
     GateForm(),
+    PadWithMean(),
     PixelShuffleToDepthToSpace(),
 )
 CHANNELS = 4
