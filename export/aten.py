@@ -1,7 +1,7 @@
 """How each core-ATen operator reads as an operator of the graph: one literal table.
 
 A handler gets a `NodeReader` and returns the name of the tensor it made (or a tuple of names). Attributes outside the
-vocabulary raise `UnsupportedOpError`, naming the operator and the attribute.
+vocabulary raise `RefusedOperatorError`, naming the attribute; capture goes on and collects all of them.
 """
 
 from __future__ import annotations
@@ -41,6 +41,21 @@ class OpaqueValue:
     """A value that no operator of the graph may read: an image size, for instance."""
 
 
+class RefusedValue:
+    """What a refused operator would have made: it stands in, so that the operators after it are still looked at."""
+
+
+class RefusedOperatorError(UnsupportedOpError):
+    """One operator that cannot be read, for the reason that the message says; capture adds where it is."""
+
+
+class FollowingError(UnsupportedOpError):
+    """An operator that cannot be read only because one before it was refused."""
+
+
+REFUSED_NAME = "refused"
+
+
 @dataclass(frozen=True)
 class NodeReader:
     """One node with the values of the nodes before it.
@@ -64,14 +79,33 @@ class NodeReader:
         object.__setattr__(self, "arguments", tuple(given))
 
     def fail(self, why: str) -> UnsupportedOpError:
-        """The error that names this operator and says why it cannot be read."""
-        return UnsupportedOpError(f"{self.node.target} at '{self.name}': {why}")
+        """The error that says why this operator cannot be read."""
+        return RefusedOperatorError(why)
+
+    def value(self, position: int) -> object:
+        """What stands for an argument; raises `FollowingError` for what a refused operator would have made."""
+        argument = self.arguments[position]
+        value = self.values[argument] if isinstance(argument, fx.Node) else argument
+        if isinstance(value, RefusedValue):
+            raise FollowingError(str(self.node.target))
+        return value
 
     def tensor(self, position: int) -> str:
         """The name of the tensor argument; a constant or number becomes a `Constant` operator."""
         argument = self.arguments[position]
         value = self.values[argument] if isinstance(argument, fx.Node) else argument
         return self._named(value, position)
+
+    def constant(self, position: int, value: Tensor | float) -> str:
+        """The name of a new constant, one value for all or one per channel, numbered like an argument."""
+        return self._named(value, position)
+
+    @property
+    def in_channels(self) -> int:
+        """The channels of the first argument."""
+        source = self.node.args[0]
+        assert isinstance(source, fx.Node)
+        return int(source.meta["val"].shape[1])
 
     def tensors(self, position: int) -> tuple[str, ...]:
         """The names of a list of tensors."""
@@ -81,8 +115,7 @@ class NodeReader:
 
     def weights(self, position: int) -> Tensor | None:
         """A parameter in float64, None where the argument is None."""
-        argument = self.arguments[position]
-        value = self.values[argument] if isinstance(argument, fx.Node) else argument
+        value = self.value(position)
         if value is None:
             return None
         if not isinstance(value, Tensor):
@@ -100,6 +133,8 @@ class NodeReader:
         value = self.arguments[position]
         if value is None:
             return default
+        if isinstance(value, fx.Node):
+            self.value(position)
         if not isinstance(value, (int, float)):
             raise self.fail(f"argument {position} is computed; only constants can be exported")
         return value
@@ -107,6 +142,8 @@ class NodeReader:
     def _named(self, value: object, position: int) -> str:
         if isinstance(value, str):
             return value
+        if isinstance(value, RefusedValue):
+            return REFUSED_NAME
         if isinstance(value, (int, float)):
             value = torch.tensor([value], dtype=torch.float64)  # as float32, 0.1 would already be rounded
         if not isinstance(value, Tensor):
@@ -150,20 +187,74 @@ def _unary(kind: type[Unary]) -> Handler:
 
 def _binary(kind: type[Binary]) -> Handler:
     def read(reader: NodeReader) -> str:
-        if kind is not Mul and reader.number(2, 1) != 1:
-            raise reader.fail(f"alpha is {reader.arguments[2]}; write the factor as a multiplication")
-        return reader.add(kind(name=reader.name, inputs=(reader.tensor(0), reader.tensor(1))))
+        x, y = reader.tensor(0), reader.tensor(1)
+        if kind is not Mul and (alpha := reader.number(2, 1)) != 1:
+            y = reader.add(Mul(name=f"{reader.name}.alpha", inputs=(y, reader.constant(2, alpha))))
+        return reader.add(kind(name=reader.name, inputs=(x, y)))
 
     return read
 
 
 def _divide(reader: NodeReader) -> str:
-    divisor = reader.arguments[1]
-    value = reader.values[divisor] if isinstance(divisor, fx.Node) else torch.tensor(divisor, dtype=torch.float64)
+    value = reader.value(1)
+    if isinstance(value, (int, float)):
+        value = torch.tensor(value, dtype=torch.float64)
     if not isinstance(value, Tensor):
         raise reader.fail("division by a computed tensor; only division by constants can be exported")
-    factor = reader._named(1.0 / value.double(), 1)
+    factor = reader.constant(1, 1.0 / value.double())
     return reader.add(Mul(name=reader.name, inputs=(reader.tensor(0), factor)))
+
+
+def _negate(reader: NodeReader) -> str:
+    return reader.add(Mul(name=reader.name, inputs=(reader.tensor(0), reader.constant(1, -1.0))))
+
+
+def _power(reader: NodeReader) -> str:
+    if reader.number(1, 1) != 2:
+        raise reader.fail(f"the power {reader.arguments[1]}; only the square is known, write others as products")
+    x = reader.tensor(0)
+    return reader.add(Mul(name=reader.name, inputs=(x, x)))
+
+
+def _batch_norm(reader: NodeReader) -> tuple[object, ...]:
+    """In eval mode: (x - mean) / sqrt(variance + eps) * weight + bias, a product and a sum with constants."""
+    weight, bias, mean, variance = (reader.weights(i) for i in (1, 2, 3, 4))
+    assert mean is not None and variance is not None
+    factor = (variance + reader.number(6, 1e-5)).rsqrt() * (1.0 if weight is None else weight)
+    shift = -mean * factor + (0.0 if bias is None else bias)
+    scaled = reader.add(
+        Mul(name=f"{reader.name}.scale", inputs=(reader.tensor(0), reader.constant(1, factor.reshape(-1, 1, 1))))
+    )
+    shifted = Add(name=reader.name, inputs=(scaled, reader.constant(2, shift.reshape(-1, 1, 1))))
+    return (reader.add(shifted), OpaqueValue(), OpaqueValue())
+
+
+def _prelu(reader: NodeReader) -> str:
+    """With slopes a by channel, a x + (1 - a) max(x, 0); with one slope for all, LeakyRelu."""
+    slopes, x = reader.weights(1), reader.tensor(0)
+    assert slopes is not None
+    slopes = slopes.flatten()
+    if bool((slopes == slopes[0]).all()):
+        return reader.add(LeakyRelu(name=reader.name, inputs=(x,), slope=slopes[0].item()))
+    slopes = slopes.reshape(-1, 1, 1)
+    positive = reader.add(Relu(name=f"{reader.name}.relu", inputs=(x,)))
+    bent = reader.add(Mul(name=f"{reader.name}.bent", inputs=(positive, reader.constant(0, 1 - slopes))))
+    line = reader.add(Mul(name=f"{reader.name}.line", inputs=(x, reader.constant(1, slopes))))
+    return reader.add(Add(name=reader.name, inputs=(line, bent)))
+
+
+def _average_pool(reader: NodeReader) -> str:
+    """A depthwise convolution whose weights are all 1 / (kh kw)."""
+    kernel, padding = reader.integers(1), reader.integers(3)
+    stride = reader.integers(2) if reader.arguments[2] else kernel
+    if reader.arguments[4] or reader.arguments[6] is not None or (any(padding) and not reader.arguments[5]):
+        raise reader.fail("ceil_mode, divisor_override or padding that is not counted; leave them at their defaults")
+    channels = reader.in_channels
+    weight = torch.full((channels, 1, *kernel), 1 / (kernel[0] * kernel[1]), dtype=torch.float64)
+    pool = DepthwiseConv2d(
+        name=reader.name, inputs=(reader.tensor(0),), weight=weight, stride=stride, padding=padding, channels=channels
+    )
+    return reader.add(pool)
 
 
 def _leaky_relu(reader: NodeReader) -> str:
@@ -214,10 +305,8 @@ def _slice(reader: NodeReader) -> str:
     _, axis, _, _, step = reader.arguments
     if axis not in (1, -3) or step != 1:
         raise reader.fail(f"takes axis {axis} in steps of {step}; only runs of channels (axis 1, step 1) can be taken")
-    source = reader.node.args[0]
-    assert isinstance(source, fx.Node)
     bounds = slice(*(None if reader.arguments[i] is None else int(reader.number(i, 0)) for i in (2, 3)))
-    first, last, _ = bounds.indices(source.meta["val"].shape[1])
+    first, last, _ = bounds.indices(reader.in_channels)
     return reader.add(Slice(name=reader.name, inputs=(reader.tensor(0),), start=first, stop=last))
 
 
@@ -234,6 +323,11 @@ HANDLERS: dict[str, Handler] = {
     "aten.sub.Tensor": _binary(Sub),
     "aten.mul.Tensor": _binary(Mul),
     "aten.div.Tensor": _divide,
+    "aten.neg.default": _negate,
+    "aten.pow.Tensor_Scalar": _power,
+    "aten._native_batch_norm_legit_no_training.default": _batch_norm,
+    "aten.prelu.default": _prelu,
+    "aten.avg_pool2d.default": _average_pool,
     "aten.cat.default": _concat,
     "aten.pixel_shuffle.default": _pixel_shuffle,
     "aten.upsample_nearest2d.vec": _resize_nearest,

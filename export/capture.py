@@ -7,7 +7,10 @@ checked against the module in float64 at a size that the export has not seen.
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import io
+import logging
 import operator
 import warnings
 from typing import TYPE_CHECKING
@@ -15,30 +18,45 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, fx
 from torch.export import Dim, ExportedProgram
+from torch.export.graph_signature import OutputKind
 from torch.utils._pytree import tree_map_only
 
 from edgesr.architecture import SRModel
 from edgesr.errors import ExportError, UnsupportedOpError
-from edgesr.export.aten import ALIASES, HANDLERS, NodeReader, OpaqueValue
+from edgesr.export.aten import (
+    ALIASES,
+    HANDLERS,
+    FollowingError,
+    NodeReader,
+    OpaqueValue,
+    RefusedOperatorError,
+    RefusedValue,
+)
+from edgesr.export.node_origin import module_path, operator_name
+from edgesr.export.refusals import Refusal, describe_refusals, refusal_of
 from edgesr.graph import Graph
 from edgesr.ops import Op, TensorSpec
 from edgesr.span_gate import native_decompositions
+from edgesr.user_code import raised_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 INPUT_NAME = "input"
 EXAMPLE_SIZE = (24, 40)
 CHECK_SIZE = (17, 29)
 CHECK_TOLERANCE = 1e-9  # float64 rounding through tens of layers, relative to the largest output
-KEPT_WHOLE = ("pixel_shuffle", "hardswish", "upsample_nearest2d")  # core ATen would take these apart
+KEPT_WHOLE = (
+    "pixel_shuffle", "hardswish", "upsample_nearest2d", "prelu", "reflection_pad2d", "replication_pad2d",
+)  # fmt: skip
+"""What core ATen would take apart; padding modes so that they are refused by name."""
 
 
 def capture(model: SRModel, in_channels: int = 3) -> Graph:
     """The graph of `model`, with float64 parameters.
 
-    Raises `UnsupportedOpError`, listing every operator outside the vocabulary with its module path, and `ExportError`
-    when torch.export cannot trace the module or the captured graph computes something else.
+    Raises `UnsupportedOpError`, listing everything outside the vocabulary with its places, and `ExportError` when
+    torch.export cannot trace the module or the captured graph computes something else.
     """
     program = _export(model, in_channels)
     graph = _GraphBuilder(program, model.name, in_channels).build()
@@ -58,8 +76,7 @@ def _export(model: SRModel, in_channels: int) -> ExportedProgram:
         for overload in packet.overloads():
             table.pop(getattr(packet, overload), None)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's own deprecations, nothing about the network
+        with _torch_kept_quiet():
             program = torch.export.export(model.module, (example,), dynamic_shapes=(sizes,))
             decomposed: ExportedProgram = program.run_decompositions(table)
             return decomposed
@@ -68,11 +85,28 @@ def _export(model: SRModel, in_channels: int) -> ExportedProgram:
         raise ExportError(f"{model.name}: {why}") from error
 
 
+@contextlib.contextmanager
+def _torch_kept_quiet() -> Iterator[None]:
+    """Leave out torch's own deprecations, and the program that it prints and logs beside an error it raises."""
+    threshold, aside = logging.root.manager.disable, io.StringIO()
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(aside), contextlib.redirect_stderr(aside):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(threshold)
+
+
 def _reason(error: Exception) -> str:
     """The first line of an error of torch.export; of violated constraints the first one too."""
     lines = [line.strip(" -") for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     count = 2 if lines[0].startswith("Constraints violated") else 1
-    return " ".join(lines[:count]).replace(' For more information, run with TORCH_LOGS="+dynamic".', "")
+    text = " ".join(lines[:count]).replace(' For more information, run with TORCH_LOGS="+dynamic".', "")
+    place = raised_at(error)
+    text = f"{text} (in {place})" if place else text
+    branches = "no branch or loop may depend on the image's values"
+    return f"{text}; {branches}" if "data-dependent" in text else text
 
 
 def _check(graph: Graph, model: SRModel, in_channels: int) -> None:
@@ -99,7 +133,7 @@ def _in_float64(model: SRModel, x: Tensor) -> Tensor:
                 setattr(part, name, value.double())
     try:
         with torch.no_grad():
-            output: Tensor = module(x)
+            output: Tensor = module(x.clone())  # a forward may change its input in place
     except Exception as error:  # whatever the network's own code raises
         raise ExportError(
             f"{model.name}: its forward fails in float64, where it is checked: {_reason(error)}"
@@ -118,27 +152,29 @@ class _GraphBuilder:
         self.input = TensorSpec(INPUT_NAME, in_channels)
         self.values: dict[fx.Node, object] = {}
         self.ops: list[Op] = []
+        self.refusals: list[Refusal] = []
         self.names: set[str] = {INPUT_NAME}
         self.stems: set[str] = {INPUT_NAME}
 
     def build(self) -> Graph:
         """The graph of the whole program."""
-        self._refuse_unknown()
         self._refuse_side_effects()
         tensors = _constants(self.program)
-        output = ""
         for node in self.program.graph.nodes:
             if node.op == "placeholder":
                 self.values[node] = tensors.get(node.name, INPUT_NAME)
             elif node.op == "call_function":
-                self.values[node] = self._read(node)
-            elif node.op == "output":
-                output = self._only_output(node)
+                self.values[node] = self._read_or_refuse(node)
+        if self.refusals:
+            raise describe_refusals(self.name, self.refusals)
+        output = self._only_output(self.program.graph.output_node())
         return Graph(self.name, self.input, tuple(self.ops), output).pruned()
 
     def _only_output(self, node: fx.Node) -> str:
-        outputs, structure = node.args[0], self.program.call_spec.out_spec
-        assert isinstance(outputs, (tuple, list))
+        everything, structure = node.args[0], self.program.call_spec.out_spec
+        assert isinstance(everything, (tuple, list))
+        specs = self.program.graph_signature.output_specs  # an input changed in place is an output of the program, too
+        outputs = [x for x, spec in zip(everything, specs, strict=True) if spec.kind is OutputKind.USER_OUTPUT]
         if len(outputs) != 1 or structure is None or not structure.is_leaf():
             what = getattr(getattr(structure, "type", None), "__name__", "object")
             raise self._no_image(f"a {what} of {len(outputs)}")
@@ -151,43 +187,43 @@ class _GraphBuilder:
         return UnsupportedOpError(f"{self.name}: forward must return one image tensor, it returns {returned}")
 
     def _refuse_side_effects(self) -> None:
-        signature = self.program.graph_signature
-        changed = [*signature.buffers_to_mutate.values(), *signature.user_inputs_to_mutate.values()]
+        """A buffer that forward changes makes every image depend on the ones before; the input is the caller's own."""
+        changed = list(self.program.graph_signature.buffers_to_mutate.values())
         if changed:
             why = f"its forward changes '{changed[0]}' in place; compute a new tensor instead"
             raise UnsupportedOpError(f"{self.name}: {why}")
 
-    def _refuse_unknown(self) -> None:
-        found: dict[str, list[str]] = {}
-        live = _reads_input(self.program)
-        for node in self.program.graph.nodes:
-            if node in live and node.op == "call_function" and _key(node) not in HANDLERS | ALIASES:
-                found.setdefault(_key(node), []).append(_module_path(node) or "forward")
-        if found:
-            places = {key: f"{', '.join(dict.fromkeys(paths))} ({len(paths)}x)" for key, paths in found.items()}
-            listed = "; ".join(f"{key} at {where}" for key, where in places.items())
-            raise UnsupportedOpError(
-                f"{self.name}: outside the vocabulary of NPU-native operators: {listed}; replace them in the network "
-                "by convolutions, elementwise arithmetic, ReLU/sigmoid, concat, pixel shuffle or nearest resize"
-            )
+    def _read_or_refuse(self, node: fx.Node) -> object:
+        """What stands for a node; one that cannot be read is noted, so that all of them are reported together."""
+        try:
+            return self._read(node)
+        except RefusedOperatorError as error:
+            self.refusals.append(refusal_of(node, str(error)))
+        except FollowingError:
+            pass
+        return RefusedValue()
 
     def _read(self, node: fx.Node) -> object:
         arguments = [self.values.get(a) for a in node.all_input_nodes]
-        key = _key(node)
+        key = operator_name(node)
         if node.target is operator.getitem:
             source, index = arguments[0], node.args[1]
+            if isinstance(source, RefusedValue):
+                return source
             assert isinstance(source, (tuple, list)) and isinstance(index, int)
             return source[index]
         if key in ALIASES:
             return arguments[0] if ALIASES[key] else OpaqueValue()
         if all(isinstance(a, (Tensor, int, float)) for a in arguments):
             return self._compute(node)
+        if key not in HANDLERS:
+            raise RefusedOperatorError
         return HANDLERS[key](NodeReader(node, self.values, self._add, self._fresh_name(node)))
 
     def _compute(self, node: fx.Node) -> object:
         """Arithmetic on constants, in float64 even where the network casts them to the dtype of the image."""
         args, kwargs = tree_map_only(fx.Node, self.values.__getitem__, (node.args, dict(node.kwargs)))
-        if _key(node) == "aten._to_copy.default" and (kwargs.get("dtype") or torch.float64).is_floating_point:
+        if operator_name(node) == "aten._to_copy.default" and (kwargs.get("dtype") or torch.float64).is_floating_point:
             return _wide(args[0])
         assert callable(node.target)
         return tree_map_only(Tensor, _wide, node.target(*args, **kwargs))
@@ -200,8 +236,8 @@ class _GraphBuilder:
         return op.name
 
     def _fresh_name(self, node: fx.Node) -> str:
-        kind = _key(node).split(".")[1] if "." in _key(node) else _key(node)
-        path = _module_path(node)
+        kind = operator_name(node).split(".")[1] if "." in operator_name(node) else operator_name(node)
+        path = module_path(node)
         own_module = kind == "convolution" and bool(path)
         stem = path if own_module else ".".join(part for part in (path, kind) if part)
         name, n = stem, 1
@@ -225,28 +261,3 @@ def _constants(program: ExportedProgram) -> Mapping[str, Tensor]:
 
 def _wide(tensor: Tensor) -> Tensor:
     return tensor.double() if tensor.is_floating_point() else tensor
-
-
-def _reads_input(program: ExportedProgram) -> set[fx.Node]:
-    """The nodes whose value depends on the image."""
-    constants = set(_constants(program))
-    live: set[fx.Node] = set()
-    for node in program.graph.nodes:
-        if node.op == "placeholder":
-            if node.name not in constants:
-                live.add(node)
-        elif any(source in live for source in node.all_input_nodes):
-            live.add(node)
-    return live
-
-
-def _key(node: fx.Node) -> str:
-    target = node.target
-    return str(target) if isinstance(target, torch._ops.OpOverload) else getattr(target, "__name__", str(target))
-
-
-def _module_path(node: fx.Node) -> str:
-    stack = node.meta.get("nn_module_stack") or {}
-    paths = [entry[0] for entry in stack.values() if isinstance(entry, tuple)]
-    path = paths[-1] if paths else ""
-    return "" if path.startswith("_empty_nn_module_stack") else str(path)

@@ -110,8 +110,8 @@ class IntegerRunner:
 
 
 def to_nchw(image: np.ndarray, dtype: torch.dtype) -> Tensor:
-    """(N, H, W, C) as a torch tensor (N, C, H, W)."""
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(0, 3, 1, 2))).to(dtype)
+    """(N, H, W, C) as a torch tensor (N, C, H, W) of its own, which a network may change in place."""
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(0, 3, 1, 2))).to(dtype, copy=True)
 
 
 def to_nhwc(tensor: Tensor) -> np.ndarray:

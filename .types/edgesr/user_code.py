@@ -1,0 +1,1 @@
+../../core/user_code.py
