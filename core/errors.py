@@ -15,6 +15,10 @@ class UnsupportedOpError(EdgeSRError):
     """The network uses an operator or attribute outside the graph's vocabulary."""
 
 
+class NetworkError(EdgeSRError):
+    """A user's own class cannot be loaded, built or run as a network that makes an image of an image."""
+
+
 class CheckpointError(EdgeSRError):
     """A weights file cannot be read, or does not fit an architecture."""
 

@@ -26,6 +26,12 @@ ENUMS: tuple[type[enum.Enum], ...] = (Activation, ShuffleOrder)
 
 def serialize_graph(network: Graph | QuantizedGraph) -> bytes:
     """The bytes of a file that `load_graph` reads; the same network gives the same bytes."""
+    description, tensors = describe_network(network)
+    return bytes(save(tensors, {METADATA_KEY: json.dumps(description, sort_keys=True)}))
+
+
+def describe_network(network: Graph | QuantizedGraph) -> tuple[dict[str, object], dict[str, Tensor]]:
+    """What `restore_network` takes: plain values of JSON, and the tensors by name."""
     graph = float_graph(network)
     tensors: dict[str, Tensor] = {}
     description: dict[str, object] = {
@@ -39,7 +45,7 @@ def serialize_graph(network: Graph | QuantizedGraph) -> bytes:
         for name, weight in network.weights.items():
             for part in dataclasses.fields(weight):
                 tensors[f"{name}/integer_{part.name}"] = _own(getattr(weight, part.name))
-    return bytes(save(tensors, {METADATA_KEY: json.dumps(description, sort_keys=True)}))
+    return description, tensors
 
 
 def load_graph(path: Path) -> Graph | QuantizedGraph:
@@ -48,7 +54,7 @@ def load_graph(path: Path) -> Graph | QuantizedGraph:
         with safe_open(path, "pt") as file:
             description = json.loads((file.metadata() or {})[METADATA_KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
-        return _restore(description, tensors)
+        return restore_network(description, tensors)
     except OSError as error:
         raise ArtifactError(f"cannot read {path}: {error.strerror or error}; export again") from error
     except Exception as error:  # a damaged description fails wherever its first wrong value is used
@@ -72,7 +78,8 @@ def _own(tensor: Tensor) -> Tensor:
     return tensor.detach().clone(memory_format=torch.contiguous_format)
 
 
-def _restore(description: Mapping[str, object], tensors: Mapping[str, Tensor]) -> Graph | QuantizedGraph:
+def restore_network(description: Mapping[str, object], tensors: Mapping[str, Tensor]) -> Graph | QuantizedGraph:
+    """The network that `describe_network` took apart; for any other description raises whatever its values raise."""
     plain_ops, plain_input = description["ops"], description["input"]
     assert isinstance(plain_ops, list) and isinstance(plain_input, dict)
     ops = tuple(_restore_op(plain, tensors) for plain in plain_ops)

@@ -3,6 +3,9 @@
 The tensors are the module's state dict, bit for bit; the metadata entry `edgesr` is a JSON object of the model's
 contract and origin: the fields of SRModel but for the module. One entry, because the format keeps no order among
 several, and the same model must give the same bytes. `load_reference` gives back what was saved.
+
+A network that is in no registry is a `CapturedNetwork`: its entry also describes the graph, with float64 tensors.
+Neither kind of file holds code, and to load one runs none but edgesr's own.
 """
 
 from __future__ import annotations
@@ -18,11 +21,15 @@ from torch import Tensor
 
 from edgesr.architecture import SRModel
 from edgesr.atomic import write_atomically
-from edgesr.errors import CheckpointError
+from edgesr.errors import CheckpointError, ExportError
+from edgesr.graph import Graph
+from edgesr.graph_file import describe_network, restore_network
+from edgesr.model.captured import CAPTURED, CapturedNetwork
 from edgesr.model.checkpoint import Format, load_state_dict, recognise_format
 from edgesr.model.registry import build_frozen, find_architecture
 
 ENTRY = "edgesr"
+GRAPH = "graph"
 FIELDS = ("name", "architecture", "config", "source", "sha256", "scale", "value_range", "size_multiple")
 
 
@@ -34,11 +41,20 @@ def save_reference(model: SRModel, path: Path) -> None:
         ExportError: the file cannot be written.
 
     """
-    find_architecture(model.architecture)
-    contract = {field: getattr(model, field) for field in FIELDS} | {"config": dict(model.config)}
-    tensors = {key: value.contiguous() for key, value in model.module.state_dict().items()}
+    content = serialize_reference(model)
     with write_atomically(path) as temporary:
-        temporary.write_bytes(save(tensors, {ENTRY: json.dumps(contract)}))
+        temporary.write_bytes(content)
+
+
+def serialize_reference(model: SRModel) -> bytes:
+    """The bytes of the file; raises as `save_reference` does."""
+    contract = {field: getattr(model, field) for field in FIELDS} | {"config": dict(model.config)}
+    if isinstance(model.module, CapturedNetwork):
+        description, tensors = describe_network(model.module.graph)
+        return bytes(save(tensors, {ENTRY: json.dumps(contract | {GRAPH: description})}))
+    find_architecture(model.architecture)
+    tensors = {key: value.contiguous() for key, value in model.module.state_dict().items()}
+    return bytes(save(tensors, {ENTRY: json.dumps(contract)}))
 
 
 def load_reference(path: Path) -> SRModel:
@@ -49,12 +65,13 @@ def load_reference(path: Path) -> SRModel:
 
     """
     contract = _read_contract(path)
-    state = load_state_dict(path)
     try:
-        return _rebuild(contract, state)
+        if contract["architecture"] == CAPTURED:
+            return _rebuild_captured(contract, path)
+        return _rebuild(contract, load_state_dict(path))
     except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
+    except (KeyError, AttributeError, AssertionError, ExportError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: damaged reference metadata ({error}); export again") from error
 
 
@@ -68,7 +85,8 @@ def _read_contract(path: Path) -> dict[str, Any]:
         contract = {} if entry is None else json.loads(entry)
     except Exception as error:  # the decoder documents no closed list of what it raises on damaged bytes
         raise CheckpointError(f"{path}: truncated or damaged safetensors file; export again") from error
-    if not isinstance(contract, dict) or set(contract) != set(FIELDS):
+    extra = {GRAPH} if isinstance(contract, dict) and contract.get("architecture") == CAPTURED else set()
+    if not isinstance(contract, dict) or set(contract) != {*FIELDS, *extra}:
         raise CheckpointError(f"{path}: weights, but not a reference file; give the one that export wrote")
     return contract
 
@@ -80,4 +98,15 @@ def _rebuild(contract: Mapping[str, Any], state: Mapping[str, Tensor]) -> SRMode
     if contract["config"] != config or contract["scale"] != config["scale"]:
         raise CheckpointError("its metadata contradicts its tensors; export again")
     module = build_frozen(architecture, config, state)
+    return SRModel(module=module, **{field: contract[field] for field in FIELDS})
+
+
+def _rebuild_captured(contract: Mapping[str, Any], path: Path) -> SRModel:
+    """Build the module that executes the graph in the file, at the precision that it has there."""
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
+    graph = restore_network(contract[GRAPH], tensors)
+    if not isinstance(graph, Graph) or graph.scale != contract["scale"]:
+        raise CheckpointError("its metadata contradicts its graph; export again")
+    module = CapturedNetwork(graph).eval()
     return SRModel(module=module, **{field: contract[field] for field in FIELDS})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgesr.api.widths import refuse_widths
@@ -10,6 +11,7 @@ from edgesr.errors import ExportError
 from edgesr.npu_profile import NPU_PROFILES, NpuProfile, find_npu_profile
 from edgesr.quant.recipe import RECIPES
 from edgesr.target import Compiler, Format, IODtype, Layout, Target
+from edgesr.user_code import UserClass, parse_user_class
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,12 @@ class Job:
 class ExportRequest:
     """What to export, how and where.
 
-    `sizes` are input sizes (H, W): none leaves ONNX files free and writes TFLite and compiled files for 128x128; an
-    ONNX or compiled file holds one size. `io` and `layout` None mean each target's default. `calibration` is a folder
-    of images, None the builtin set. `max_drop_db` lets int8 targets have 16-bit activations where the picture would
-    lose more. `npus` name the NPUs: targets that are compiled are written for each of theirs, others for the first.
+    `model` is a bundled model's name, or a class of the user's own, `path/to/net.py:Class`: that file is executed, the
+    class needs `weights`, and `init` are its constructor's arguments. `sizes` are input sizes (H, W): none leaves ONNX
+    files free and writes TFLite and compiled files for 128x128; an ONNX or compiled file holds one size. `io` and
+    `layout` None mean each target's default. `calibration` is a folder of images, None the builtin set. `max_drop_db`
+    lets int8 targets have 16-bit activations where the picture would lose more. `npus` name the NPUs: targets that are
+    compiled are written for each of theirs, others for the first.
     """
 
     targets: tuple[Target, ...]
@@ -48,6 +52,12 @@ class ExportRequest:
     effort: str = RECIPES[0].name
     max_drop_db: float | None = None
     npus: tuple[str, ...] = (NPU_PROFILES[0].name,)
+    init: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def user_class(self) -> UserClass | None:
+        """The class in a file that `model` names, None where it is a name or nothing."""
+        return parse_user_class(self.model)
 
     def __post_init__(self) -> None:
         """Refuse an empty request and combinations that a target does not have."""
@@ -58,10 +68,20 @@ class ExportRequest:
             raise ExportError(f"no recipe is called '{self.effort}'; choose from {known}")
         if any(min(size) < 1 for size in self.sizes):
             raise ExportError("a size has no pixel; give height and width of 1 or more")
+        self._refuse_network()
         for target in self.targets:
             self._refuse(target)
         for job in self.jobs:
             refuse_widths(self.max_drop_db, job.npu, job.target)
+
+    def _refuse_network(self) -> None:
+        if self.user_class is None and self.init:
+            raise ExportError("init is for a class of your own; name it as the model, like path/to/net.py:Class")
+        if self.user_class is not None and self.weights is None:
+            raise ExportError(
+                f"{self.user_class} has no weights, and a network of random numbers proves nothing; give its "
+                "checkpoint with --weights"
+            )
 
     def _refuse(self, target: Target) -> None:
         if self.io is not None and self.io not in target.io:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +27,10 @@ from edgesr.export.pipeline import NATIVE_FOLDS, run_folds
 from edgesr.export.tflite import emit_tflite, is_resizable
 from edgesr.graph import Graph
 from edgesr.graph_file import serialize_graph
-from edgesr.model.reference import save_reference
+from edgesr.model.captured import in_graph_form
+from edgesr.model.reference import save_reference, serialize_reference
 from edgesr.model.registry import load_model
+from edgesr.model.user_network import load_user_network
 from edgesr.progress import Progress, silent
 from edgesr.quantized import QuantizedGraph
 from edgesr.runtime.parity import ParityReport
@@ -51,11 +55,13 @@ class ExportResult:
 def export(request: ExportRequest, progress: Progress = silent) -> ExportResult:
     """Export a model to every target of the request.
 
-    Each file is checked against the float64 PyTorch network before it is put in place. Raises `CheckpointError`,
+    Each file is checked against the float64 PyTorch network before it is put in place. A request whose model is a class
+    in a file executes that file. Raises `NetworkError` for a class that cannot be used, `CheckpointError`,
     `UnsupportedOpError`, `CalibrationError`, `ImageError`, `ExportError`, `QualityError` for a budget that cannot be
     met, and `ParityError` for a file that fails.
     """
-    with staged_export(request.out) as staging:
+    prints = contextlib.redirect_stdout(sys.stderr) if request.user_class else contextlib.nullcontext()
+    with prints, staged_export(request.out) as staging:  # what a user's class prints is no output of ours
         session = _Session(request, staging, progress)
         for job in request.jobs:
             session.export_file(job)
@@ -72,9 +78,10 @@ class _Session:
         self.progress = progress
         self.manifest = existing_manifest(request.out)
         progress("capturing the network", 0, 1)
-        self.model = load_model(request.model, request.weights)
+        self.model = _load(request)
         self.reference = RememberingRunner(TorchRunner(self.model))
         captured = capture(self.model, self.model.config.get("in_channels", 3))
+        self.kept = in_graph_form(self.model, captured) if request.user_class else self.model
         self.graph, folds = run_folds(captured, NATIVE_FOLDS)
         _refuse_sizes(request.sizes, self.graph, self.model)
         progress("capturing the network", 1, 1)
@@ -179,8 +186,12 @@ class _Session:
         )  # fmt: skip
 
     def _keep_reference(self) -> str:
-        relative = f"{REFERENCE_FOLDER}/{self.model.name}-{self.model.sha256[:8]}.safetensors"
-        save_reference(self.model, self.staging.folder / relative)
+        """Write the network without any code; the same weights may belong to several versions of a user's class."""
+        digest = self.model.sha256
+        if self.request.user_class:
+            digest = hashlib.sha256(serialize_reference(self.kept)).hexdigest()
+        relative = f"{REFERENCE_FOLDER}/{self.model.name}-{digest[:8]}.safetensors"
+        save_reference(self.kept, self.staging.folder / relative)
         return relative
 
     def _keep_graph(self, network: Graph | QuantizedGraph) -> str:
@@ -189,6 +200,14 @@ class _Session:
         relative = f"{REFERENCE_FOLDER}/{self.model.name}-{digest}.graph.safetensors"
         self.staging.write(relative, content)
         return relative
+
+
+def _load(request: ExportRequest) -> SRModel:
+    """The network; only a request that names a class in a file runs that file."""
+    if request.user_class is None:
+        return load_model(request.model, request.weights)
+    assert request.weights is not None  # the request refuses a class without weights
+    return load_user_network(request.user_class, request.init, request.weights)
 
 
 def _with_companions(artifact: Artifact, compiled: CompiledFile, source: bytes) -> Artifact:

@@ -13,6 +13,7 @@ import click
 from edgesr.cli.console import Size, output_options, print_json, print_table, progress_bar
 from edgesr.cli.explaining import print_explanations
 from edgesr.target import ALL_TARGETS, IODtype, Layout, Precision, Target, find_target, near_targets
+from edgesr.user_code import SUFFIX, parse_init, parse_user_class
 
 if TYPE_CHECKING:
     from edgesr.api.exporting import ExportResult
@@ -36,9 +37,21 @@ def parse_target(ctx: click.Context, param: click.Parameter, names: tuple[str, .
     return tuple(chosen.values())
 
 
+def parse_init_option(ctx: click.Context, param: click.Parameter, text: str | None) -> dict[str, object]:
+    """The constructor's arguments; fails for what is no JSON object."""
+    try:
+        return parse_init(text) if text is not None else {}
+    except ValueError as error:
+        raise click.BadParameter(f"{error}; give an object, like '{{\"upscale\": 4}}'", ctx, param) from error
+
+
 @click.command(short_help="Write verified ONNX and TFLite files from a checkpoint.")
 @click.argument("model", required=False)
 @click.option("--weights", type=click.Path(path_type=Path), help="A checkpoint (.pth, .safetensors), as MODEL may be.")
+@click.option(
+    "--init", "init", callback=parse_init_option, metavar="JSON",
+    help="Arguments for the constructor of MODEL, where that is a class: '{\"upscale\": 4}'.",
+)  # fmt: skip
 @click.option(
     "--target",
     "-t",
@@ -93,11 +106,14 @@ def parse_target(ctx: click.Context, param: click.Parameter, names: tuple[str, .
 @click.option("--output", "-o", "out", type=click.Path(path_type=Path), required=True, help="The folder to write to.")
 @output_options
 def export(
-    model: str | None, weights: Path | None, targets: tuple[Target, ...], sizes: tuple[tuple[int, int], ...],
-    io: str | None, layout: str | None, calib: Path | None, effort: str, max_drop: float | None,
-    npus: tuple[str, ...], explain: bool, out: Path, as_json: bool, quiet: bool,
+    model: str | None, weights: Path | None, init: dict[str, object], targets: tuple[Target, ...],
+    sizes: tuple[tuple[int, int], ...], io: str | None, layout: str | None, calib: Path | None,
+    effort: str, max_drop: float | None, npus: tuple[str, ...], explain: bool, out: Path, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
-    """Export MODEL, a bundled model (default: spanv2_x4) or a checkpoint, and prove every file.
+    """Export MODEL, a bundled model (default: spanv2_x4), a checkpoint or a class of yours, and prove every file.
+
+    A class is named path/to/net.py:Class and needs --weights. That EXECUTES the file, with all that it does: name only
+    files that you would run.
 
     Each file is compared with the float64 PyTorch network before it is put in place in OUT, beside manifest.json. Files
     that OUT already holds stay, unless one has the same name.
@@ -113,7 +129,7 @@ def export(
         request = ExportRequest(
             targets=targets, out=out, model=name, weights=weights, sizes=sizes, io=IODtype(io) if io else None,
             layout=Layout(layout) if layout else None, calibration=calib, effort=effort, max_drop_db=max_drop,
-            npus=npus,
+            npus=npus, init=init,
         )  # fmt: skip
         result = run_export(request, progress)
     if as_json:
@@ -137,7 +153,11 @@ def _refuse_budget(max_drop: float | None, targets: Sequence[Target]) -> None:
 
 
 def _model_or_weights(model: str | None, weights: Path | None) -> tuple[str | None, Path | None]:
-    """MODEL as a name or, where it is or looks like a path, as a checkpoint."""
+    """MODEL as a name or class or, where it is or looks like a path, as a checkpoint."""
+    if model is not None and Path(model).suffix == SUFFIX:
+        raise click.UsageError(f"{model} is a Python file; name the class in it, like {model}:Network")
+    if parse_user_class(model) is not None:
+        return model, weights
     if model is None or not (Path(model).is_file() or Path(model).suffix in WEIGHTS_SUFFIXES or os.sep in model):
         return model, weights
     if weights is not None:
@@ -151,6 +171,8 @@ def _check_name(name: str | None, weights: Path | None) -> None:
 
     from edgesr.model.registry import BUNDLED_MODELS
 
+    if parse_user_class(name) is not None:
+        return
     names = [bundled.name for bundled in BUNDLED_MODELS]
     if name is not None and weights is None and name not in names:
         near = difflib.get_close_matches(name, names, n=1)
