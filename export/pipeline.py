@@ -11,12 +11,14 @@ from edgesr.export.folds.densify_grouped_conv import DensifyGroupedConv
 from edgesr.export.folds.depthwise_before_concat import DepthwiseBeforeConcat
 from edgesr.export.folds.fold import Fold
 from edgesr.export.folds.fuse_activation import FuseActivation
+from edgesr.export.folds.fuse_affine import FuseAffine
 from edgesr.export.folds.fuse_input_range import FuseInputRange
 from edgesr.export.folds.pixel_shuffle_to_depth_to_space import PixelShuffleToDepthToSpace
 from edgesr.graph import Graph
 
 NATIVE_FOLDS: tuple[Fold, ...] = (
     FuseInputRange(),
+    FuseAffine(),
     FuseActivation(),
     DensifyGroupedConv(),
     ComposeConvs(max_growth=1.0),

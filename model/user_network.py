@@ -9,6 +9,7 @@ out of its own output.
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib.util
 import inspect
 import json
@@ -17,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 
+import torch
 from torch import Tensor, nn
 
 from edgesr.architecture import SRModel
@@ -100,12 +102,23 @@ def _build(network: type[nn.Module], named: UserClass, init: Mapping[str, object
     """The module, in eval mode, on the CPU, in float32, and not trainable."""
     _require_arguments(network, named, init)
     try:
-        with _importable(named.file.resolve().parent):
+        with _importable(named.file.resolve().parent), torch.no_grad():  # what it computes is to be copyable
             module = network(**init)
+            copy.deepcopy(module)
     except (Exception, SystemExit) as error:  # whatever the user's own code raises
         given = f" with --init '{json.dumps(dict(init))}'" if init else ""
         raise _failure(f"{named}", f"its constructor fails{given}", error, "give other arguments by --init") from error
+    _register_tensors(module)
     return module.cpu().float().eval().requires_grad_(False)
+
+
+def _register_tensors(module: nn.Module) -> None:
+    """Make buffers of tensors in plain attributes, so that they follow the module to float64; they need no weights."""
+    for part in module.modules():
+        for name, value in list(vars(part).items()):
+            if isinstance(value, Tensor):
+                delattr(part, name)
+                part.register_buffer(name, value, persistent=False)
 
 
 def _require_arguments(network: type[nn.Module], named: UserClass, init: Mapping[str, object]) -> None:

@@ -243,6 +243,8 @@ def test_research_code_exports(case: str, request_of: Write) -> None:
         expected = module.double()(image.double())
     for output in run_files(result, image):
         assert np.abs(output - expected.numpy()).max() <= 5e-5
+    if "BatchNorm" in good.source:
+        assert "fuse-affine" in str(result.artifacts[0].facts["folds"])
     assert len(list(request.out.glob("reference/*.safetensors"))) >= 2
     for artifact in result.artifacts:
         reports = result.parity[artifact.file]

@@ -1,5 +1,6 @@
 """Whatever is wrong with a user's file, class, arguments or weights ends in one line that names it."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,9 @@ BAD: dict[str, tuple[str, dict[str, object], str]] = {
     "a file at construction": (
         HEADER + net("open('/no/such.npy')"), {}, r"needs the file /no/such.npy \(in net.py:6\)"
     ),
+    "what cannot be copied": (
+        HEADER + net("self.g = (i for i in [])"), {}, "its constructor fails: TypeError: cannot pickle 'generator'"
+    ),
     "other weights": (HEADER + NET, {"n": 5}, "misshapen .* and the arguments it was trained with in --init"),
     "a tuple": (HEADER + net("", "return x, x"), {}, "returns a tuple of 2, not one image; add a class"),
     "None": (HEADER + net("", "pass"), {}, "returns a NoneType, not one image"),
@@ -111,3 +115,13 @@ def test_a_prefix_that_the_class_itself_has_is_kept(tmp_path: Path) -> None:
     torch.save({"module.weight": torch.ones(1, 1, 1, 1), "module.bias": torch.ones(1)}, tmp_path / "w.pth")
     model = load_user_network(UserClass(tmp_path / "net.py", "Net"), {}, tmp_path / "w.pth")
     assert (model.config["in_channels"], model.scale) == (1, 1)
+
+
+def test_tensors_in_plain_attributes_follow_the_module(tmp_path: Path) -> None:
+    """Computed from weights and kept outside the state dict, as research code does it."""
+    body = "self.c = nn.Conv2d(3, 3, 1); self.rate = self.c.weight.mean() * 0 + 2; self.mean = torch.ones(1, 3, 1, 1)"
+    (tmp_path / "net.py").write_text(HEADER + net(body, "return self.c(x - self.mean) * self.rate"))
+    torch.save({"c.weight": torch.ones(3, 3, 1, 1), "c.bias": torch.ones(3)}, tmp_path / "w.pth")
+    module = load_user_network(UserClass(tmp_path / "net.py", "Net"), {}, tmp_path / "w.pth").module
+    output = copy.deepcopy(module).double()(torch.ones(1, 3, 2, 2, dtype=torch.float64))
+    assert output.dtype == torch.float64 and bool((output == 2).all())
