@@ -12,10 +12,10 @@ from dataclasses import replace
 
 import torch
 
+from edgesr.export.folds.constant_operand import constant_operand, refused_operand
 from edgesr.export.folds.fold import Fold
-from edgesr.export.folds.fuse_input_range import constant_position, signed
 from edgesr.graph import Graph
-from edgesr.ops import Activation, Add, Binary, Constant, Convolution, Mul, Op, Sub
+from edgesr.ops import Activation, Add, Binary, Convolution, Mul, Op, Sub
 
 
 class FuseAffine(Fold):
@@ -30,12 +30,9 @@ class FuseAffine(Fold):
     def refuses(self, graph: Graph, op: Op) -> str | None:
         """No constant, a constant minus the image, no convolution before, an activation between, or another reader."""
         assert isinstance(op, Binary)
-        position = constant_position(graph, op)
-        if position is None:
-            return "neither operand is a constant"
-        if isinstance(op, Sub) and position == 0:
-            return f"it subtracts from the constant '{op.inputs[0]}'; only the image minus a constant can be folded"
-        source = op.inputs[1 - position]
+        if (why := refused_operand(graph, op)) is not None:
+            return why
+        source, _ = constant_operand(graph, op)
         conv = graph.producer(source)
         if not isinstance(conv, Convolution):
             return f"'{source}' is no convolution"
@@ -43,19 +40,15 @@ class FuseAffine(Fold):
             return f"the activation of '{source}' lies between"
         if graph.sole_consumer(source) is not op:
             return f"'{source}' is read elsewhere too"
-        if graph.specs[source].channels != graph.specs[op.name].channels:
-            return f"it spreads one channel over {graph.specs[op.name].channels}"
         return None
 
     def rewrite(self, graph: Graph, op: Op) -> Graph:
         """Put the convolution that computes the result in the operator's place, named like the operator."""
         assert isinstance(op, Binary)
-        position = constant_position(graph, op)
-        assert position is not None
-        constant, conv = graph.producer(op.inputs[position]), graph.producer(op.inputs[1 - position])
-        assert isinstance(constant, Constant) and isinstance(conv, Convolution)
-        values = constant.value.to(conv.weight).expand(conv.weight.shape[0])
-        folded = scaled(conv, values) if isinstance(op, Mul) else shifted(conv, signed(op, values))
+        source, values = constant_operand(graph, op)
+        conv = graph.producer(source)
+        assert isinstance(conv, Convolution)
+        folded = (scaled if isinstance(op, Mul) else shifted)(conv, values.to(conv.weight))
         return graph.rewritten({op.name: (replace(folded, name=op.name, activation=op.activation),)})
 
 

@@ -14,9 +14,10 @@ from dataclasses import replace
 
 import torch
 
+from edgesr.export.folds.constant_operand import constant_operand, refused_operand
 from edgesr.export.folds.fold import Fold
 from edgesr.graph import Graph
-from edgesr.ops import Activation, Add, Binary, Constant, Convolution, Mul, Op, Sub
+from edgesr.ops import Activation, Add, Binary, Convolution, Mul, Op, Sub
 
 
 class FuseInputRange(Fold):
@@ -31,36 +32,22 @@ class FuseInputRange(Fold):
     def refuses(self, graph: Graph, op: Op) -> str | None:
         """No constant, a constant minus the image, an activation between, another reader, or a shift of padding."""
         assert isinstance(op, Binary)
-        position = constant_position(graph, op)
-        if position is None:
-            return "neither operand is a constant"
-        if isinstance(op, Sub) and position == 0:
-            return f"it subtracts from the constant '{op.inputs[0]}'; only the image minus a constant can be folded"
+        if (why := refused_operand(graph, op)) is not None:
+            return why
         if op.activation is not Activation.NONE:
             return f"its activation {op.activation.value} lies between"
-        if graph.specs[op.inputs[1 - position]].channels != graph.specs[op.name].channels:
-            return f"it spreads one channel over {graph.specs[op.name].channels}"
         return refused_reader(graph, op)
 
     def rewrite(self, graph: Graph, op: Op) -> Graph:
         """Change every convolution that reads the result, and drop the operator."""
         assert isinstance(op, Binary)
-        position = constant_position(graph, op)
-        assert position is not None
-        constant = graph.producer(op.inputs[position])
-        assert isinstance(constant, Constant)
-        values = constant.value.expand(graph.specs[op.name].channels)
+        source, values = constant_operand(graph, op)
         changes: dict[str, tuple[Op, ...]] = {}
         for reader in graph.consumers[op.name]:
             assert isinstance(reader, Convolution)
-            folded = scaled(reader, values) if isinstance(op, Mul) else shifted(reader, signed(op, values))
-            changes[reader.name] = (folded.with_inputs({op.name: op.inputs[1 - position]}),)
+            folded = scaled(reader, values) if isinstance(op, Mul) else shifted(reader, values)
+            changes[reader.name] = (folded.with_inputs({op.name: source}),)
         return graph.rewritten(changes)
-
-
-def constant_position(graph: Graph, op: Op) -> int | None:
-    """Which operand is a constant, None where neither is."""
-    return next((i for i, name in enumerate(op.inputs) if isinstance(graph.producer(name), Constant)), None)
 
 
 def refused_reader(graph: Graph, op: Op) -> str | None:
@@ -74,11 +61,6 @@ def refused_reader(graph: Graph, op: Op) -> str | None:
         if not isinstance(op, Mul) and reader.padding != (0, 0):
             return f"the zero padding of '{reader.name}' would be shifted too"
     return None
-
-
-def signed(op: Binary, values: torch.Tensor) -> torch.Tensor:
-    """What is added."""
-    return -values if isinstance(op, Sub) else values
 
 
 def scaled(conv: Convolution, values: torch.Tensor) -> Convolution:

@@ -17,10 +17,10 @@ from dataclasses import replace
 
 import torch
 
+from edgesr.export.folds.constant_operand import constant_operand, refused_operand
 from edgesr.export.folds.fold import Fold
-from edgesr.export.folds.fuse_input_range import constant_position, signed
 from edgesr.graph import Graph
-from edgesr.ops import Activation, Add, Binary, Constant, Conv2d, Op, Sub
+from edgesr.ops import Activation, Add, Binary, Conv2d, Op, Sub
 
 
 class PadWithMean(Fold):
@@ -35,15 +35,12 @@ class PadWithMean(Fold):
     def refuses(self, graph: Graph, op: Op) -> str | None:
         """Not the image and a constant, or a reader that is no dense convolution."""
         assert isinstance(op, Binary)
-        position = constant_position(graph, op)
-        if position is None or op.inputs[1 - position] != graph.input.name:
-            return "its operands are not the image and a constant"
-        if isinstance(op, Sub) and position == 0:
-            return f"it subtracts from the constant '{op.inputs[0]}'"
+        if (why := refused_operand(graph, op)) is not None:
+            return why
+        if constant_operand(graph, op)[0] != graph.input.name:
+            return "it is no arithmetic on the image itself"
         if op.activation is not Activation.NONE:
             return f"its activation {op.activation.value} lies between"
-        if graph.specs[op.name].channels != graph.input.channels:
-            return f"it spreads one channel over {graph.specs[op.name].channels}"
         if op.name == graph.output:
             return "its result is the graph's output"
         for reader in graph.consumers[op.name]:
@@ -54,14 +51,10 @@ class PadWithMean(Fold):
     def rewrite(self, graph: Graph, op: Op) -> Graph:
         """Put the convolution that appends the ones in the operator's place, and the constant into its readers."""
         assert isinstance(op, Binary)
-        position = constant_position(graph, op)
-        assert position is not None
-        constant = graph.producer(op.inputs[position])
-        assert isinstance(constant, Constant)
+        source, values = constant_operand(graph, op)
         channels = graph.input.channels
-        values = signed(op, constant.value.expand(channels))
         ones = Conv2d(
-            name=f"{op.name}.with_ones", inputs=(graph.input.name,),
+            name=f"{op.name}.with_ones", inputs=(source,),
             weight=torch.eye(channels + 1, channels, dtype=torch.float64)[:, :, None, None],
             bias=torch.eye(channels + 1, dtype=torch.float64)[channels],
         )  # fmt: skip
