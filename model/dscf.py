@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from edgesr.architecture import Architecture
 from edgesr.model.deduction import channels_of, highest_index, require_network, scale_of
-from edgesr.model.spab import SPAB, EvalConv, attended
+from edgesr.model.spab import SPAB, EvalConv, attended, run_blocks
 from edgesr.model.span import IN_CHANNELS, Centred
 
 BLOCK_KEY = re.compile(r"block_(\d{1,3})\.c\d_r\.eval_conv\.weight")
@@ -62,14 +62,9 @@ class DSCF(nn.Module):
         """Map (N, 3, H, W) to (N, 3, scale*H, scale*W)."""
         x = self.centred(x)
         features = self.conv_1(x)
-        first_block = y = self.block_1(features, self.conv_fused(x))
-        *inner, last = (self.get_submodule(name) for name in self.block_names)
-        for block in inner:
-            y = block(y)
-        assert isinstance(last, SPAB)
-        first = last.first(y)
-        y = last.from_first(y, first)
-        mixed = self.conv_cat_other(torch.cat([features, first_block, F.silu(first)], dim=1)) + self.conv2_fused(y)
+        start = self.block_1(features, self.conv_fused(x))
+        outputs, first = run_blocks(map(self.get_submodule, self.block_names), start)
+        mixed = self.conv_cat_other(torch.cat([features, start, F.silu(first)], dim=1)) + self.conv2_fused(outputs[-1])
         return F.pixel_shuffle(self.upsampler(mixed), self.scale)
 
 

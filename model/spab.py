@@ -9,6 +9,8 @@ convolution has a bias. Released keys say `c1_r.eval_conv`: the convolution that
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -49,6 +51,17 @@ class SPAB(nn.Module):
         """The block's output, given c1 x."""
         features: Tensor = self.c3_r(F.silu(self.c2_r(F.silu(first))))
         return attended(x, features) if self.attention else features
+
+
+def run_blocks(blocks: Iterable[nn.Module], x: Tensor) -> tuple[list[Tensor], Tensor]:
+    """Every block's output in order, and what the last block's first convolution makes, before its activation."""
+    outputs, first = [], x
+    for block in blocks:
+        assert isinstance(block, SPAB)
+        first = block.first(x)
+        x = block.from_first(x, first)
+        outputs.append(x)
+    return outputs, first
 
 
 def attended(x: Tensor, features: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from edgesr.architecture import Architecture
 from edgesr.model.deduction import channels_of, highest_index, require_network, scale_of
-from edgesr.model.spab import SPAB, EvalConv
+from edgesr.model.spab import SPAB, EvalConv, run_blocks
 
 MEAN = (0.4488, 0.4371, 0.4040)
 """Of the RGB images of DIV2K, on [0, 1]."""
@@ -63,14 +63,8 @@ class SPAN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, 3, H, W) to (N, 3, scale*H, scale*W)."""
         features = self.conv_1(self.centred(x))
-        *inner, last = (self.get_submodule(name) for name in self.block_names)
-        outputs = [features]
-        for block in inner:
-            outputs.append(block(outputs[-1]))
-        assert isinstance(last, SPAB)
-        first = last.first(outputs[-1])
-        outputs.append(last.from_first(outputs[-1], first))
-        joined = torch.cat([features, self.conv_2(outputs[-1]), outputs[1], F.silu(first)], dim=1)
+        outputs, first = run_blocks(map(self.get_submodule, self.block_names), features)
+        joined = torch.cat([features, self.conv_2(outputs[-1]), outputs[0], F.silu(first)], dim=1)
         return F.pixel_shuffle(self.upsampler(self.conv_cat(joined)), self.scale)
 
 

@@ -14,7 +14,6 @@ The released x4 network has C = 3, 32 channels and 5 blocks: 139,104 parameters,
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping
 from math import isqrt
 
@@ -23,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgesr.architecture import Architecture
-from edgesr.model.keys import require_shapes
+from edgesr.model.deduction import most_common, require_network
 
 SIGNATURE_KEYS = (
     "block_1.c1.conv.weight",
@@ -133,9 +132,7 @@ def deduce(state: Mapping[str, Tensor]) -> dict[str, int]:
     Every number is the one that most keys agree on, so that one damaged tensor is reported as such, not all others.
     """
     config = _vote(state)
-    with torch.device("meta"):
-        expected = {key: tuple(value.shape) for key, value in SPANV2(**config).state_dict().items()}
-    require_shapes("spanv2", state, expected)
+    require_network("spanv2", state, lambda: SPANV2(**config))
     return config
 
 
@@ -143,7 +140,7 @@ def _vote(state: Mapping[str, Tensor]) -> dict[str, int]:
     """Take the most common reading of each hyperparameter; the released network's where no key tells."""
     rows = {key: value.shape[0] for key, value in state.items() if value.ndim in (1, 4)}
     names = [match.groups() for match in map(BLOCK_KEY.fullmatch, rows) if match]
-    channels = _most_common([rows[f"block_{index}.{rest}"] for index, rest in names], default=32)
+    channels = most_common([rows[f"block_{index}.{rest}"] for index, rest in names], default=32)
     blocks = max((int(index) for index, _ in names), default=5)
     in_channels, scale = _vote_on_head(state, rows, channels)
     return {"channels": max(1, channels), "blocks": max(2, blocks), "scale": scale, "in_channels": in_channels}
@@ -152,16 +149,11 @@ def _vote(state: Mapping[str, Tensor]) -> dict[str, int]:
 def _vote_on_head(state: Mapping[str, Tensor], rows: Mapping[str, int], channels: int) -> tuple[int, int]:
     """Split the head's in_channels * scale * scale rows into (in_channels, scale), by block 1's input where it fits."""
     beside = {"conv_near.weight": 0, "depthwise_conv.weight": channels, "pointwise_conv.weight": 0}
-    shuffled = max(1, _most_common([rows[key] - extra for key, extra in beside.items() if key in rows], default=48))
+    shuffled = max(1, most_common([rows[key] - extra for key, extra in beside.items() if key in rows], default=48))
     first = state.get(SIGNATURE_KEYS[0])
     inputs = [first.shape[1]] if first is not None and first.ndim == 4 else []
     in_channels = next((c for c in (*inputs, 3, 1) if c > 0 and _is_square_multiple(shuffled, c)), 3)
     return in_channels, max(1, isqrt(shuffled // in_channels))
-
-
-def _most_common(readings: list[int], default: int) -> int:
-    """Return the value that occurs most often, the first of equals; `default` where there is none."""
-    return Counter(readings).most_common(1)[0][0] if readings else default
 
 
 def _is_square_multiple(shuffled: int, in_channels: int) -> bool:
