@@ -14,6 +14,7 @@ import numpy as np
 
 from edgesr.atomic import write_atomically
 from edgesr.errors import ArtifactError
+from edgesr.padding import PADDING, cut_back, pad_image, padded_size
 from edgesr.pixel_shuffle import shuffle_pixels
 from edgesr.target import IODtype, Layout, Target, find_target
 
@@ -35,6 +36,9 @@ class IOContract:
     Integer images are bytes (int8: the byte minus 128, that is XOR 0x80) and stand for value_range * byte / 255; the
     scale and zero points that a deployer needs follow from that. `sizes` are the input sizes (H, W) that the file
     was written for; `any_size` says that it also runs at others (after a resize, in TFLite).
+
+    The file takes sides that are multiples of `size_multiple` alone. Other images are continued at the bottom and right
+    by repeating their last row and column, and the output is cut back (`edgesr.padding`): `encode` and `decode` do it.
 
     Where `host_shuffle` is above 1, the file ends before its DEPTH_TO_SPACE of that block, because the NPU has none: it
     gives host_shuffle^2 * channels channels at the input's size, of which channel (i * host_shuffle + j) * channels + c
@@ -63,15 +67,20 @@ class IOContract:
         """Why an input of that size is refused; None when it is accepted."""
         if min(height, width) < 1:
             return f"{height}x{width} holds no pixel"
-        if height % self.size_multiple or width % self.size_multiple:
-            return f"{height}x{width} is no multiple of {self.size_multiple}"
-        if not self.any_size and (height, width) not in self.sizes:
+        if not self.any_size and self.file_size((height, width)) not in self.sizes:
             known = ", ".join(f"{h}x{w}" for h, w in self.sizes)
             return f"{height}x{width} is not a size of this artifact ({known})"
         return None
 
+    def file_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The size (H, W) at which the file runs an image of `size`."""
+        return padded_size(size, self.size_multiple)
+
     def encode(self, image: np.ndarray) -> np.ndarray:
-        """The file's input for a float image (N, H, W, C) in [0, value_range]."""
+        """The file's input for a float image (N, H, W, C) in [0, value_range], padded to the size multiple."""
+        return self._store(pad_image(image, self.size_multiple))
+
+    def _store(self, image: np.ndarray) -> np.ndarray:
         if self.dtype is IODtype.FLOAT32:
             data = image.astype(np.float32)
         else:
@@ -79,8 +88,19 @@ class IOContract:
             data = levels.astype(np.uint8) if self.dtype is IODtype.UINT8 else (levels - INT8_ZERO).astype(np.int8)
         return np.ascontiguousarray(data.transpose(0, 3, 1, 2) if self.layout is Layout.NCHW else data)
 
-    def decode(self, data: np.ndarray) -> np.ndarray:
-        """The float image (N, H, W, C) for the file's output."""
+    def decode(self, data: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
+        """The float image (N, H, W, C) for the file's output.
+
+        `size` is that of the image that was encoded (H, W), which the output is cut back to; None leaves it whole.
+        """
+        image = self._load(data)
+        return image if size is None else cut_back(image, size, self.upscale)
+
+    def rounded(self, image: np.ndarray) -> np.ndarray:
+        """An image of any size as the contract's type holds it."""
+        return self._load(self._store(image))
+
+    def _load(self, data: np.ndarray) -> np.ndarray:
         image = data.transpose(0, 2, 3, 1) if self.layout is Layout.NCHW else data
         image = np.ascontiguousarray(shuffle_pixels(image, self.host_shuffle), dtype=np.float32)
         if self.dtype is IODtype.FLOAT32:
@@ -91,6 +111,8 @@ class IOContract:
     def to_json(self) -> dict[str, object]:
         """Plain values; scale and zero point are written out for deployers."""
         plain = dataclasses.asdict(self) | {"dtype": self.dtype.value, "layout": self.layout.value}
+        if self.size_multiple > 1:
+            plain["padding"] = PADDING
         if self.dtype is not IODtype.FLOAT32:
             plain["scale"] = self.value_range / IMAGE_LEVELS
             plain["zero_point"] = -INT8_ZERO if self.dtype is IODtype.INT8 else 0
@@ -99,6 +121,8 @@ class IOContract:
     @classmethod
     def from_json(cls, plain: Mapping[str, object]) -> IOContract:
         """The contract that `to_json` wrote."""
+        if plain.get("padding", PADDING) != PADDING:
+            raise ValueError(f"padding is {plain['padding']!r:.40}, wanted {PADDING!r}")
         return cls(
             dtype=IODtype(plain["dtype"]),
             layout=Layout(plain["layout"]),

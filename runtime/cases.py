@@ -2,6 +2,9 @@
 
 Noise comes at half contrast, and at full contrast: there a network trained on photographs may amplify rounding without
 bound (official SPANV2 answers some full-contrast noise with values of -68), which the yardstick in `parity` allows for.
+
+A network that takes multiples of a size alone also gets images of other sizes, which are padded and cut back
+(`edgesr.padding`): all of its noise, and one natural image.
 """
 
 from __future__ import annotations
@@ -23,10 +26,14 @@ MAX_SIDE = 160
 
 @dataclass(frozen=True, eq=False)
 class ParityCase:
-    """A named image (1, H, W, C), its values k/255 of the value range."""
+    """A named image (1, H, W, C), its values k/255 of the value range.
+
+    The graph sees an image that `is_padded` at another size: its tensors are not the image's.
+    """
 
     name: str
     image: np.ndarray
+    is_padded: bool = False
 
     @property
     def natural(self) -> bool:
@@ -37,23 +44,36 @@ class ParityCase:
 def parity_cases(contract: IOContract, images: Sequence[np.ndarray], seed: int = 0) -> list[ParityCase]:
     """Cases that the contract accepts, from natural uint8 images (H, W, C).
 
-    An artifact of fixed size gets natural images and noise of that size alone.
+    An artifact of fixed size gets natural images and noise of that size, and of one that is padded to it.
     """
     generator = np.random.default_rng(seed)
-    natural = list(images[:NATURAL_IMAGES])
+    natural, multiple = list(images[:NATURAL_IMAGES]), contract.size_multiple
     if contract.any_size:
-        wanted = [(NATURAL, image, fitting(image.shape[:2], contract.size_multiple)) for image in natural]
-        wanted.append((f"{NATURAL} odd", natural[0], fitting(ODD_SIZE, contract.size_multiple)))
-        noise_sizes = [fitting((1, 1), contract.size_multiple), fitting(NOISE_SIZE, contract.size_multiple)]
+        wanted = [(NATURAL, image, fitting(image.shape[:2], multiple)) for image in natural]
+        wanted.append((f"{NATURAL} odd", natural[0], fitting(ODD_SIZE, multiple)))
+        noise_sizes, padded = [(1, 1), NOISE_SIZE], ODD_SIZE
     else:
         wanted = [(NATURAL, image, size) for size in contract.sizes for image in natural]
-        noise_sizes = list(contract.sizes)
-    cases = [ParityCase(label(name, size), as_batch(cut(image, size), contract)) for name, image, size in wanted]
+        padded = off_multiple(contract.sizes[-1], multiple)
+        noise_sizes = list(dict.fromkeys((*contract.sizes, padded)))
+    if padded != contract.file_size(padded):
+        wanted.append((f"{NATURAL} padded", natural[0], padded))
+    pieces = [(name, cut(image, size)) for name, image, size in wanted]
     for name, (low, high) in NOISE_LEVELS.items():
         for size in noise_sizes:
-            noise = generator.integers(low, high, (*size, contract.channels), dtype=np.uint8, endpoint=True)
-            cases.append(ParityCase(label(name, size), as_batch(noise, contract)))
-    return cases
+            pieces.append((name, generator.integers(low, high, (*size, contract.channels), np.uint8, endpoint=True)))
+    return [_case(name, piece, contract) for name, piece in pieces]
+
+
+def _case(name: str, image: np.ndarray, contract: IOContract) -> ParityCase:
+    size = image.shape[:2]
+    return ParityCase(label(name, size), as_batch(image, contract), size != contract.file_size(size))
+
+
+def off_multiple(size: tuple[int, int], multiple: int) -> tuple[int, int]:
+    """A size that is padded to `size`, by half of the multiple in both axes; `size` itself where all are taken."""
+    height, width = (side - multiple // 2 for side in size)
+    return height, width
 
 
 def label(name: str, size: tuple[int, int]) -> str:

@@ -16,6 +16,7 @@ import torch
 from edgesr.architecture import SRModel
 from edgesr.errors import DeviceError
 from edgesr.graph import Graph
+from edgesr.padding import cut_back, pad_image
 from edgesr.runtime.cuda.backend import EAGER, FUSED, Backend, eager_backend, fused_backend, tf32_off
 from edgesr.runtime.cuda.fused_precision import FusedPrecision
 from edgesr.runtime.cuda.spanv2_layers import SpanV2Layers
@@ -40,13 +41,14 @@ class EagerRunner:
             raise DeviceError(f"{EAGER} runs fp32 and fp16; TF32 is off in every parity run")
         self.name = f"{EAGER} ({self.backend.name})"
         self._dtype = precision.stored
+        self._multiple, self._scale = model.size_multiple, model.scale
         self._module = copy.deepcopy(model.module).to(self.backend.device, self._dtype)
 
     def run(self, image: np.ndarray) -> np.ndarray:
         """The output of the module's forward."""
         with torch.no_grad(), tf32_off():
-            output = self._module(to_nchw(image, self._dtype).to(self.backend.device))
-        return to_nhwc(output.float().cpu())
+            output = self._module(to_nchw(pad_image(image, self._multiple), self._dtype).to(self.backend.device))
+        return cut_back(to_nhwc(output.float().cpu()), image.shape[1:3], self._scale)
 
 
 class FusedRunner:

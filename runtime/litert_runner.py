@@ -60,10 +60,11 @@ class LiteRTRunner:
         self._signature = signature
         self._other: tuple[SignatureRunner, np.ndarray] | None = None
         self._output: np.ndarray | None = None
+        self._size: tuple[int, int] | None = None
 
     def run(self, image: np.ndarray) -> np.ndarray:
         """The output image; raises `ArtifactError` for a size that the contract refuses."""
-        return self._contract.decode(self.compute_tensor(image))
+        return self._contract.decode(self.compute_tensor(image), self._size)
 
     def compute_tensor(self, image: np.ndarray) -> np.ndarray:
         """The file's output tensor as it is, in its own type: what the same file gives on a device."""
@@ -74,7 +75,7 @@ class LiteRTRunner:
         """Resize to the image and set it, so that `invoke` can be timed alone."""
         self._refuse(image)
         key = self._key(image)
-        data = self._contract.encode(image)
+        data, self._size = self._contract.encode(image), image.shape[1:3]
         if key is None:
             self._other = None
             self._feed(self._interpreter, data)
@@ -91,13 +92,13 @@ class LiteRTRunner:
     def result(self) -> np.ndarray:
         """The image that the last `invoke` computed."""
         if self._other is None:
-            return self._contract.decode(self._fetch())
+            return self._contract.decode(self._fetch(), self._size)
         if self._output is None:
             raise ValueError("result comes after invoke")
-        return self._contract.decode(self._output)
+        return self._contract.decode(self._output, self._size)
 
     def trace(self, image: np.ndarray) -> Mapping[str, np.ndarray]:
-        """Every activation, from a copy of the file whose tensors are all outputs."""
+        """Every activation for the padded image, from a copy of the file whose tensors are all outputs."""
         self._refuse(image)
         interpreter = self._open(with_all_outputs(self._content, self._key(image)), "traced copy")
         self._feed(interpreter, self._contract.encode(image))
@@ -128,7 +129,7 @@ class LiteRTRunner:
 
     def _key(self, image: np.ndarray) -> str | None:
         """The key of the signature that runs the image, None for the default one."""
-        height, width = self._signature or image.shape[1:3]
+        height, width = self._signature or self._contract.file_size(image.shape[1:3])
         return self._keys.get((height, width))
 
     def _open(self, content: bytes, source: str) -> Interpreter:

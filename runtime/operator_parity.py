@@ -156,8 +156,7 @@ class _Comparison:
             found = np.rint(image / self.quantized.output.scale + self.quantized.output.zero_point)
         exact = self._reals(name, torch.from_numpy(tensors[name].astype(np.float64))).numpy()
         if self.quantized is None and contract is not None:
-            arranged = replace(contract, layout=Layout.NHWC)
-            exact = arranged.decode(arranged.encode(exact)).astype(np.float64)
+            exact = replace(contract, layout=Layout.NHWC).rounded(exact).astype(np.float64)
         return self._row(OUTPUT_EDGE, "Output", name, found, exact, exact, reference[name])
 
     def _row(

@@ -35,19 +35,20 @@ class OrtRunner:
         self._source = str(path)
         self._session = self._open_file(path)
         self._prepared: np.ndarray | None = None
+        self._size: tuple[int, int] | None = None
         self._output: np.ndarray | None = None
 
     def run(self, image: np.ndarray) -> np.ndarray:
         """The output image; raises `ArtifactError` for a size that the contract refuses."""
         self.prepare(image)
-        return self._contract.decode(self._run(self._session, None)[0])
+        return self._contract.decode(self._run(self._session, None)[0], self._size)
 
     def prepare(self, image: np.ndarray) -> None:
         """Convert the image, so that `invoke` can be timed alone."""
         refusal = self._contract.accepts(*image.shape[1:3])
         if refusal:
             raise ArtifactError(f"{self.name}: {refusal}; choose another image or export with --size")
-        self._prepared = self._contract.encode(image)
+        self._prepared, self._size = self._contract.encode(image), image.shape[1:3]
 
     def invoke(self) -> None:
         """Run on what `prepare` set."""
@@ -57,10 +58,10 @@ class OrtRunner:
         """The image that the last `invoke` computed."""
         if self._output is None:
             raise ValueError("result comes after invoke")
-        return self._contract.decode(self._output)
+        return self._contract.decode(self._output, self._size)
 
     def trace(self, image: np.ndarray) -> Mapping[str, np.ndarray]:
-        """Every value of the graph, from a copy of the file whose values are all outputs."""
+        """Every value of the graph for the padded image, from a copy of the file whose values are all outputs."""
         content, names = with_all_outputs(self._content)
         session = self._open(content, "traced copy")
         self.prepare(image)

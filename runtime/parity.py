@@ -153,7 +153,10 @@ def compare_end_to_end(
     """
     rounded = TorchRunner(model, torch.float32, STORED_WEIGHTS[precision])
     unrounded = TorchRunner(model, torch.float32)
-    witness: Runner = IntegerRunner(network) if isinstance(network, QuantizedGraph) else GraphRunner(network)
+    multiple = model.size_multiple
+    witness: Runner = (
+        IntegerRunner(network, multiple) if isinstance(network, QuantizedGraph) else GraphRunner(network, multiple)
+    )
     rows: list[ParityRow] = []
     for done, case in enumerate(cases):
         progress(f"parity {file}", done, len(cases))
@@ -164,7 +167,7 @@ def compare_end_to_end(
             rough = (unrounded if case.natural else rounded).run(case.image)
             limits = limits.at_least(*_errors(rough, expected), psnr_db(rough, expected, model.value_range))
             if contract is not None and contract.dtype is not IODtype.FLOAT32:
-                stored = contract.decode(contract.encode(expected))
+                stored = contract.rounded(expected)
                 limits = limits.beside(*_errors(stored, expected), psnr_db(stored, expected, model.value_range))
         for runner in (witness, *runners):
             found = exact if runner is witness else runner.run(case.image)

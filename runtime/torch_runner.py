@@ -1,4 +1,7 @@
-"""The reference runners: the PyTorch network, the graph, and the quantized graph's exact integer arithmetic."""
+"""The reference runners: the PyTorch network, the graph, and the quantized graph's exact integer arithmetic.
+
+Each pads images to the network's size multiple and cuts the output back, as `edgesr.padding` says.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from torch import Tensor
 
 from edgesr.architecture import SRModel
 from edgesr.graph import Graph
+from edgesr.padding import cut_back, pad_image
 from edgesr.quantized import QuantizedGraph
 from edgesr.runtime.runner import Runner
 
@@ -22,17 +26,20 @@ class TorchRunner:
         self.name = "torch" if dtype is torch.float64 else f"torch-{str(stored or dtype).removeprefix('torch.')}"
         self._module = copy.deepcopy(model.module).to(stored or dtype).to(dtype)
         self._dtype = dtype
+        self._multiple, self._scale = model.size_multiple, model.scale
+        self._size = (0, 0)
         self._prepared: Tensor | None = None
         self._output: Tensor | None = None
 
     def run(self, image: np.ndarray) -> np.ndarray:
         """The output of the module's forward."""
         with torch.no_grad():
-            return to_nhwc(self._module(to_nchw(image, self._dtype)))
+            output = self._module(to_nchw(pad_image(image, self._multiple), self._dtype))
+        return cut_back(to_nhwc(output), image.shape[1:3], self._scale)
 
     def prepare(self, image: np.ndarray) -> None:
         """Convert the image, so that `invoke` can be timed alone."""
-        self._prepared = to_nchw(image, self._dtype)
+        self._prepared, self._size = to_nchw(pad_image(image, self._multiple), self._dtype), image.shape[1:3]
 
     def invoke(self) -> None:
         """Run the module's forward on what `prepare` set."""
@@ -43,7 +50,7 @@ class TorchRunner:
         """The image that the last `invoke` computed."""
         if self._output is None:
             raise ValueError("result comes after invoke")
-        return to_nhwc(self._output)
+        return cut_back(to_nhwc(self._output), self._size, self._scale)
 
 
 class RememberingRunner:
@@ -63,36 +70,41 @@ class RememberingRunner:
 
 
 class GraphRunner:
-    """The folded graph in float64."""
+    """The folded graph in float64; traces show the tensors of the padded image."""
 
     name = "graph"
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, size_multiple: int = 1) -> None:
         self._graph = graph
+        self._multiple = size_multiple
 
     def run(self, image: np.ndarray) -> np.ndarray:
         """The output of the graph."""
         with torch.no_grad():
-            return to_nhwc(self._graph.execute(to_nchw(image, torch.float64)))
+            output = self._graph.execute(to_nchw(pad_image(image, self._multiple), torch.float64))
+        return cut_back(to_nhwc(output), image.shape[1:3], int(self._graph.scale))
 
     def trace(self, image: np.ndarray) -> Mapping[str, np.ndarray]:
         """Every tensor of the graph."""
+        padded = to_nchw(pad_image(image, self._multiple), torch.float64)
         with torch.no_grad():
-            return {name: to_nhwc(t) for name, t in self._graph.trace(to_nchw(image, torch.float64)).items()}
+            return {name: to_nhwc(t) for name, t in self._graph.trace(padded).items()}
 
 
 class IntegerRunner:
-    """The quantized graph, each operator computed exactly and rounded once."""
+    """The quantized graph, each operator computed exactly and rounded once; traces are of the padded image."""
 
     name = "graph-int8"
 
-    def __init__(self, network: QuantizedGraph) -> None:
+    def __init__(self, network: QuantizedGraph, size_multiple: int = 1) -> None:
         self._network = network
+        self._multiple = size_multiple
 
     def run(self, image: np.ndarray) -> np.ndarray:
         """The output of the quantized graph."""
         with torch.no_grad():
-            return to_nhwc(self._network.execute(to_nchw(image, torch.float64)))
+            output = self._network.execute(to_nchw(pad_image(image, self._multiple), torch.float64))
+        return cut_back(to_nhwc(output), image.shape[1:3], int(self._network.graph.scale))
 
     def trace(self, image: np.ndarray) -> Mapping[str, np.ndarray]:
         """Every tensor's integers."""
@@ -105,7 +117,7 @@ class IntegerRunner:
             return params.dequantize(q)
 
         with torch.no_grad():
-            self._network.dequantized.execute(to_nchw(image, torch.float64), rounded)
+            self._network.dequantized.execute(to_nchw(pad_image(image, self._multiple), torch.float64), rounded)
         return integers
 
 

@@ -248,11 +248,12 @@ def _device_files(
         refusal = artifact.contract.accepts(*size)
         if refusal:
             raise ArtifactError(f"{artifact.file}: {refusal}; give another --size")
-        image, contract = bench_image(artifact.contract, size), artifact.contract
+        contract = artifact.contract
+        image = bench_image(contract, contract.file_size(size))
         reference = LiteRTRunner(manifest.runnable(artifact), contract, threads=threads)
         files.append(
             DeviceFile(
-                artifact.file, manifest.check(artifact), artifact.sha256, contract, size, image,
+                artifact.file, manifest.check(artifact), artifact.sha256, contract, contract.file_size(size), image,
                 contract.encode(image), reference.compute_tensor(image), f"{reference.name} on this machine",
             )
         )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import math
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,7 @@ from edgesr.model.captured import in_graph_form
 from edgesr.model.reference import save_reference, serialize_reference
 from edgesr.model.registry import load_model
 from edgesr.model.user_network import load_user_network
+from edgesr.padding import padded_size
 from edgesr.progress import Progress, silent
 from edgesr.quantized import QuantizedGraph
 from edgesr.runtime.parity import ParityReport
@@ -94,7 +96,7 @@ class _Session:
         target, contract = job.target, self._contract(job)
         refuse_width(job, self.graph, contract.sizes)
         network = self.networks.network(job)
-        facts = self.networks.facts(job, network)
+        facts = self.networks.facts(job, network) | self._padded_sizes(contract)
         self.progress(f"writing {target.name}", 0, 1)
         content = self._emit(target, network, contract, facts)
         file = f"{self.model.name}-{job.stem}.{target.format.value}"
@@ -153,7 +155,8 @@ class _Session:
     def _contract(self, job: Job) -> IOContract:
         target, tflite = job.target, job.target.format is Format.TFLITE
         named = tflite or target.compiler is not None
-        sizes = tuple(dict.fromkeys(self.request.sizes)) or ((_default_size(self.model),) if named else ())
+        asked = (padded_size(size, self.model.size_multiple) for size in self.request.sizes)
+        sizes = tuple(dict.fromkeys(asked)) or ((_default_size(self.model),) if named else ())
         free = is_resizable(self.graph) if tflite else not self.request.sizes
         return IOContract(
             dtype=self.request.io or target.default_io,
@@ -166,6 +169,11 @@ class _Session:
             size_multiple=self.model.size_multiple,
             host_shuffle=job.npu.host_shuffle(self.graph),
         )
+
+    def _padded_sizes(self, contract: IOContract) -> dict[str, object]:
+        """The sizes that were asked for and are no file's: images of them are padded to the next multiple."""
+        padded = [list(size) for size in dict.fromkeys(self.request.sizes) if contract.file_size(size) != size]
+        return {"padded_sizes": padded} if padded else {}
 
     def _emit(
         self, target: Target, network: Graph | QuantizedGraph, contract: IOContract, facts: Mapping[str, object]
@@ -220,12 +228,10 @@ def _with_companions(artifact: Artifact, compiled: CompiledFile, source: bytes) 
 
 
 def _refuse_sizes(sizes: Sequence[tuple[int, int]], graph: Graph, model: SRModel) -> None:
-    """Raise `ExportError` for a size that the network does not take, or whose tensors no runtime holds."""
+    """Raise `ExportError` for a size whose tensors no runtime holds."""
     values_per_pixel = graph.values_per_input_pixel
     for height, width in sizes:
-        if height % model.size_multiple or width % model.size_multiple:
-            raise ExportError(f"--size {height}x{width} is no multiple of {model.size_multiple}; choose one that is")
-        if height * width * values_per_pixel > MAX_TENSOR_VALUES:
+        if math.prod(padded_size((height, width), model.size_multiple)) * values_per_pixel > MAX_TENSOR_VALUES:
             raise ExportError(
                 f"--size {height}x{width} is too large: {model.name} would hold {MAX_TENSOR_VALUES} values or more in "
                 f"one tensor, which runtimes cannot count; stay below {MAX_TENSOR_VALUES // values_per_pixel} pixels"

@@ -97,7 +97,7 @@ def _pixels(case: ParityCase) -> int:
 
 
 def operator_case(cases: Sequence[ParityCase]) -> ParityCase:
-    """The smallest natural image of enough pixels, the largest one where none has them."""
-    natural = [case for case in cases if case.natural]
+    """The smallest natural image of enough pixels, the largest where none has them, whose tensors are its own size."""
+    natural = [case for case in cases if case.natural and not case.is_padded]
     enough = [case for case in natural if _pixels(case) >= OPERATOR_PIXELS]
     return min(enough, key=_pixels) if enough else max(natural, key=_pixels)

@@ -6,8 +6,9 @@ from the file's own bytes: the same operators, constants and quantization, only 
 itself must still load. The copies:
 
 - ONNX: height and width of input and output become free.
-- TFLite: each subgraph's input becomes small, and every other shape is what LiteRT itself infers from it. To prepare a
-  TFLite file at its own size is to allocate every activation, so the file itself is parsed and verified, no more.
+- TFLite: each subgraph's input becomes small, sizes that operators store follow it (`stored_sizes`), and every other
+  shape is what LiteRT itself infers. To prepare a TFLite file at its own size is to allocate every activation, so the
+  file itself is parsed and verified, no more.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import onnx
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+from edgesr.api.stored_sizes import follow_image
 from edgesr.artifact import IOContract
 from edgesr.errors import ArtifactError, first_line
 from edgesr.export.tflite import is_resizable
@@ -90,16 +92,14 @@ def free_onnx(content: bytes, contract: IOContract) -> tuple[bytes, IOContract]:
 def small_tflite(path: Path, contract: IOContract) -> tuple[bytes, IOContract]:
     """The TFLite file with a small image in each subgraph, all of different heights, and its contract."""
     content = path.read_bytes()
-    if not contract.any_size:
-        size = "x".join(map(str, max(contract.sizes)))
-        raise ArtifactError(f"{path}: its operators store a size, and {size} is too large to prove; export a smaller")
     _require_readable(content, path)
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     if len(model.subgraphs) != len(contract.sizes):
         found, wanted = len(model.subgraphs), len(contract.sizes)
         raise ArtifactError(f"{path} holds {found} subgraphs, its manifest says {wanted} sizes; export it again")
     sizes = tuple(_small_size(index, contract.size_multiple) for index in range(len(contract.sizes)))
-    for graph, (height, width) in zip(model.subgraphs, sizes, strict=True):
+    for graph, size, (height, width) in zip(model.subgraphs, contract.sizes, sizes, strict=True):
+        follow_image(model, graph, size, (height, width), path)
         image = graph.tensors[graph.inputs[0]]
         image.shape = [1, height, width, contract.channels]
         for index, shape in _inferred_shapes(model, graph).items():

@@ -17,6 +17,7 @@ from edgesr.user_code import SUFFIX, parse_init, parse_user_class
 
 if TYPE_CHECKING:
     from edgesr.api.exporting import ExportResult
+    from edgesr.artifact import Artifact
     from edgesr.runtime.parity import ParityRow
 
 EFFORTS = ("fast", "balanced", "best")
@@ -209,13 +210,23 @@ def _print_summary(result: ExportResult, out: Path) -> None:
 
 
 def _notes(result: ExportResult) -> list[str]:
-    """What quantization has to say: each thing once, though several files may come from it."""
+    """What padding and quantization have to say: each thing once, though several files may come from it."""
     notes: dict[str, None] = {}
     for artifact in result.artifacts:
+        padded = artifact.facts.get("padded_sizes")
+        notes |= dict.fromkeys(_padding_note(artifact, *size) for size in padded) if isinstance(padded, list) else {}
         quantization = artifact.facts.get("quantization")
         found = quantization.get("notes") if isinstance(quantization, dict) else None
         notes |= dict.fromkeys(str(note) for note in found or ())
     return list(notes)
+
+
+def _padding_note(artifact: Artifact, height: int, width: int) -> str:
+    to = "x".join(map(str, artifact.contract.file_size((height, width))))
+    return (
+        f"images of {height}x{width} go in as {to}, their last row and column repeated, and come out cut back: edgesr "
+        "does it, and so must your code"
+    )
 
 
 def _worst(rows: Sequence[ParityRow], integers: bool) -> tuple[str, str]:

@@ -268,18 +268,12 @@ def unusual_model(small_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> It
     yield model
 
 
-REFUSED_SIZES = [
-    (((30, 40),), "--size 30x40 is no multiple of 4; "),
-    (((128, 128), (99_996, 99_996)), "--size 99996x99996 is too large: .* stay below 107374182 pixels"),
-]
-
-
-@pytest.mark.parametrize(("sizes", "message"), REFUSED_SIZES, ids=["no multiple", "too large"])
-def test_sizes_that_no_runtime_or_network_takes_are_refused_before_any_work(
-    request_for: Build, unusual_model: SRModel, sizes: tuple[tuple[int, int], ...], message: str
+@pytest.mark.parametrize("size", [(99_996, 99_996), (1, 107_374_182 // 4)], ids=["given", "padded"])
+def test_sizes_that_no_runtime_takes_are_refused_before_any_work(
+    request_for: Build, unusual_model: SRModel, size: tuple[int, int]
 ) -> None:
-    request = request_for("tflite-fp32", sizes=sizes)
-    with pytest.raises(ExportError, match=message):
+    request = request_for("tflite-fp32", sizes=((128, 128), size))
+    with pytest.raises(ExportError, match=rf"--size {size[0]}x{size[1]} is too large: .* stay below 107374182 pixels"):
         run_export(request)
     assert not request.out.exists()
 
@@ -294,6 +288,14 @@ def test_a_network_on_other_values_and_multiples_exports_to_float(request_for: B
     (artifact,) = result.artifacts
     assert (artifact.contract.value_range, artifact.contract.size_multiple) == (255.0, 4)
     assert result.parity[artifact.file].failures == ()
+    assert "padded_sizes" not in artifact.facts
+
+
+def test_sizes_off_the_multiple_are_written_padded_and_proven(request_for: Build, unusual_model: SRModel) -> None:
+    result = run_export(request_for("tflite-fp32", sizes=((29, 40), (32, 38), (32, 40))))
+    (artifact,) = result.artifacts
+    assert artifact.contract.sizes == ((32, 40),) and artifact.facts["padded_sizes"] == [[29, 40], [32, 38]]
+    assert "noise 33x47" in {row.case for row in result.parity[artifact.file].rows}, "one that is padded"
 
 
 def test_a_network_on_one_channel_exports_to_float_and_verifies(request_for: Build, tmp_path: Path) -> None:

@@ -6,17 +6,23 @@ import flatbuffers
 import numpy as np
 import onnx
 import pytest
+import torch
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from edgesr.api.small_copy import LARGEST_PROVED_PIXELS, free_onnx, marked, provable, small_tflite
+from edgesr.api.stored_sizes import follow_image
+from edgesr.architecture import SRModel
 from edgesr.artifact import Artifact, IOContract
 from edgesr.errors import ArtifactError
+from edgesr.export.capture import capture
+from edgesr.export.pipeline import NATIVE_FOLDS, run_folds
 from edgesr.export.tflite import emit_tflite
 from edgesr.graph import Graph
 from edgesr.graph_file import load_graph
 from edgesr.runtime.parity import ParityReport, ParityRow
 from edgesr.runtime.runners import open_runner
+from edgesr.runtime.torch_runner import TorchRunner
 from edgesr.target import IODtype, Layout, Precision, Target, find_target
 
 HUGE = (8000, 6000)
@@ -106,10 +112,36 @@ def test_small_sizes_are_multiples_that_the_network_takes(exported_once: Any, tm
         assert len(set(small.sizes)) == 2 and all(side % multiple == 0 for size in small.sizes for side in size)
 
 
-def test_a_tflite_file_whose_operators_store_a_size_is_refused(exported_once: Any, tmp_path: Path) -> None:
-    path, contract = with_sizes(tmp_path / "huge.tflite", exported_once, (HUGE,))
-    with pytest.raises(ArtifactError, match="operators store a size, and 8000x6000 is too large to prove"):
-        small_tflite(path, dataclasses.replace(contract, any_size=False))
+def test_sizes_that_operators_store_follow_the_small_image(tmp_path: Path) -> None:
+    """Two sizes in one file, of different stored sizes; what the copy computes is what the network computes."""
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3, stride=4, padding=1), torch.nn.UpsamplingNearest2d(scale_factor=2),
+        torch.nn.Conv2d(4, 3, 3, padding=1), torch.nn.UpsamplingNearest2d(scale_factor=2),
+    )  # fmt: skip
+    model = SRModel("net", "test", module.eval().requires_grad_(False), {}, 1, "test", "", size_multiple=4)
+    graph, _ = run_folds(capture(model), NATIVE_FOLDS)
+    path, target = tmp_path / "huge.tflite", find_target("tflite-fp32")
+    path.write_bytes(emit_tflite(graph, Precision.FP32, IODtype.FLOAT32, (HUGE, (4000, 8)), {}))
+    contract = IOContract(IODtype.FLOAT32, Layout.NHWC, 3, 1, 1.0, (HUGE, (4000, 8)), False, size_multiple=4)
+    assert target is not None
+    with provable(path, target, contract) as (copy, small, on_copy):
+        assert on_copy and not small.any_size and small.sizes == ((24, 40), (32, 40))
+        for height, width in ((24, 40), (32, 40), (23, 38)):
+            image = np.random.default_rng(0).random((1, height, width, 3))
+            found = open_runner(target.runners[0], target, copy, small).run(image)
+            assert found == pytest.approx(TorchRunner(model).run(image), abs=1e-5)
+    original = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
+    with pytest.raises(ArtifactError, match=r"resizes to 4000x3000, no share of 7999x6000; export a smaller size"):
+        follow_image(original, original.subgraphs[0], (7999, 6000), (24, 40), path)
+
+
+def test_a_tflite_file_whose_operators_store_a_shape_is_refused(foreign_tflite: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "foreign.tflite"
+    path.write_bytes(foreign_tflite)
+    contract = IOContract(IODtype.FLOAT32, Layout.NHWC, 12, 6, 1.0, ((8, 8),), False)
+    with pytest.raises(ArtifactError, match="its RESHAPE stores a shape, and 8x8 is too large to prove; export"):
+        small_tflite(path, contract)
 
 
 @pytest.mark.parametrize("target", ["tflite-fp32", "onnx-fp32"])

@@ -64,7 +64,18 @@ def test_every_size_is_one_that_the_contract_accepts(multiple: int) -> None:
     its = contract(multiple=multiple)
     cases = parity_cases(its, photographs((80, 120), (30, 30)))
     assert [its.accepts(*size) for size in sizes_of(cases)] == [None] * len(cases)
-    assert (multiple, multiple) in sizes_of(cases), "the smallest there is"
+    assert (1, 1) in sizes_of(cases), "the smallest there is"
+    padded = {case.name: case.image.shape[1:3] for case in cases if case.is_padded}
+    assert padded["natural padded 37x53"] == (37, 53) and padded["noise 33x47"] == (33, 47)
+    assert not any(side % multiple for case in cases if not case.is_padded for side in case.image.shape[1:3])
+
+
+def test_fixed_sizes_get_one_that_is_padded_besides() -> None:
+    its = contract(((32, 48), (64, 16)), any_size=False, multiple=16)
+    cases = parity_cases(its, photographs((80, 120), (30, 30)))
+    assert [case.name for case in cases if case.is_padded] == ["natural padded 56x8", "full noise 56x8", "noise 56x8"]
+    assert its.file_size((56, 8)) == (64, 16) and cases[-1].is_padded, "a quick check takes the last"
+    assert not any(case.is_padded for case in parity_cases(contract(((8, 8),), any_size=False), photographs((9, 9))))
 
 
 def test_the_same_cases_every_time() -> None:
