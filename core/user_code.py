@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import traceback
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 SUFFIX = ".py"
@@ -22,6 +23,19 @@ class UserClass:
 
     def __str__(self) -> str:
         return f"{self.file}:{self.name}"
+
+
+@dataclass(frozen=True)
+class OwnNetwork:
+    """A class of the user's own with its weights and its constructor's arguments. To load it executes its file."""
+
+    named: UserClass
+    weights: Path
+    init: Mapping[str, object] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        arguments = f" {json.dumps(dict(self.init), sort_keys=True)}" if self.init else ""
+        return f"{self.named}{arguments}, {self.weights}"
 
 
 def parse_user_class(text: str | None) -> UserClass | None:

@@ -28,6 +28,7 @@ class TorchRunner:
         self._dtype = dtype
         self._multiple, self._scale = model.size_multiple, model.scale
         self._size = (0, 0)
+        self._image: Tensor | None = None
         self._prepared: Tensor | None = None
         self._output: Tensor | None = None
 
@@ -39,10 +40,15 @@ class TorchRunner:
 
     def prepare(self, image: np.ndarray) -> None:
         """Convert the image, so that `invoke` can be timed alone."""
-        self._prepared, self._size = to_nchw(pad_image(image, self._multiple), self._dtype), image.shape[1:3]
+        self._image, self._size = to_nchw(pad_image(image, self._multiple), self._dtype), image.shape[1:3]
+        self._prepared = self._image.clone()
 
     def invoke(self) -> None:
-        """Run the module's forward on what `prepare` set."""
+        """Run the module's forward on what `prepare` set; a network that changes its input pays for a new copy."""
+        if self._prepared is None or self._image is None:
+            raise ValueError("invoke comes after prepare")
+        if self._prepared._version > 0:
+            self._prepared = self._image.clone()
         with torch.no_grad():
             self._output = self._module(self._prepared)
 

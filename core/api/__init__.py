@@ -10,6 +10,7 @@ from edgesr.api.export_request import ExportRequest
 from edgesr.api.exporting import ExportResult, export
 from edgesr.api.scoring import TimedRuns, score
 from edgesr.api.verifying import verify_parity, verify_quality
+from edgesr.user_code import OwnNetwork
 
 __all__ = [
     "AuditReport",
@@ -17,6 +18,7 @@ __all__ = [
     "ExportRequest",
     "ExportResult",
     "FileEstimate",
+    "OwnNetwork",
     "TimedRuns",
     "audit",
     "bench",

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgesr.api.audited_files import READERS, AuditedFile, find_files
+from edgesr.api.loading import GivenNetwork, load_network, prints_apart, refuse_bare_class
 from edgesr.errors import EdgeSRError
 from edgesr.export.npu.by_operator import by_operator
 from edgesr.export.npu.compilers import NPU_COMPILERS, NpuCompiler, find_compiler
@@ -25,6 +26,7 @@ from edgesr.export.npu.table_verdict import place_by_table
 from edgesr.export.npu.tables import Supported
 from edgesr.progress import Progress, silent
 from edgesr.target import Format
+from edgesr.user_code import OwnNetwork
 
 
 @dataclass(frozen=True)
@@ -85,24 +87,27 @@ class AuditReport:
 
 
 def audit(
-    path_or_model: str | Path,
+    path_or_model: GivenNetwork,
     npus: Sequence[str] = (),
     progress: Progress = silent,
     compilers: Sequence[NpuCompiler] | None = None,
 ) -> AuditReport:
-    """Audit a .tflite or .onnx file, an export folder, a bundled model by name, or a checkpoint.
+    """Audit a .tflite or .onnx file, an export folder, a bundled model by name, a checkpoint, or the user's own class.
 
     `npus` are families, their members or SoCs; none is every family that has a table, or for a compiled file the NPU
-    that it was compiled for. `compilers` None are all there are. Raises `ArtifactError` for a corrupt or foreign file,
-    `CheckpointError` for a model that is unknown, `EdgeSRError` for an NPU that is.
+    that it was compiled for. `compilers` None are all there are. An `OwnNetwork` executes its file. Raises
+    `ArtifactError` for a corrupt or foreign file, `CheckpointError` or `NetworkError` for a model that is unknown or
+    unusable, `UnsupportedOpError` for operators outside the vocabulary, `EdgeSRError` for an NPU that is unknown.
     """
     named = tuple({npu.name: npu for npu in map(find_npu, npus)}.values())
     folder = Path(tempfile.mkdtemp(prefix="edgesr-audit-"))
     try:
         session = _Session(named, folder, progress, NPU_COMPILERS if compilers is None else compilers)
-        files = find_files(path_or_model)
+        refuse_bare_class(path_or_model)
+        files = None if isinstance(path_or_model, OwnNetwork) else find_files(path_or_model)
         if files is None:
-            return AuditReport(session.model(str(path_or_model)))
+            with prints_apart([path_or_model]):
+                return AuditReport(session.model(path_or_model))
         lists = [READERS[file.path.suffix.lower()](file.path) for file in files]
         session.refuse_unread([operators.format for operators in lists])
         return AuditReport(tuple(session.subject(*pair) for pair in zip(lists, files, strict=True)))
@@ -142,17 +147,15 @@ class _Session:
             audits.append(self._audit(operators, npu))
         return Subject(file.name, tuple(audits), notes)
 
-    def model(self, name: str) -> tuple[Subject, ...]:
+    def model(self, given: GivenNetwork) -> tuple[Subject, ...]:
         """A model after the folds, and as captured."""
         from edgesr.export.capture import capture
         from edgesr.export.npu.read_graph import DEFAULT_SIZE, read_graph
         from edgesr.export.pipeline import NATIVE_FOLDS, run_folds
-        from edgesr.model.registry import load_model
         from edgesr.quant.recipe import INTEGER_FOLDS
 
         self.progress("capturing the network", 0, 1)
-        path = Path(name)
-        model = load_model(None, path) if path.is_file() else load_model(name)
+        model = load_network(given)
         captured = capture(model, model.config.get("in_channels", 3))
         folded, _ = run_folds(captured, (*NATIVE_FOLDS, *INTEGER_FOLDS))
         height, width = DEFAULT_SIZE

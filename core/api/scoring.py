@@ -16,11 +16,11 @@ import numpy as np
 import torch
 
 from edgesr.api.benchmarking import BYTES_PER_VALUE, available_bytes
+from edgesr.api.loading import GivenNetwork, label_of, load_network, prints_apart
 from edgesr.api.proving import with_channels
 from edgesr.architecture import SRModel
 from edgesr.errors import CheckpointError, EdgeSRError, ImageError
 from edgesr.images import load_rgb, pair_folders
-from edgesr.model.registry import load_model
 from edgesr.progress import Progress, silent
 from edgesr.quant.builtin import builtin_calibration_paths
 from edgesr.runtime.bench import Benchmark, Subject, environment, run_interleaved
@@ -33,6 +33,7 @@ from edgesr.runtime.quality import ImageFunction, QualityReport, measure_quality
 from edgesr.runtime.score_report import ScoredModel, ScoreReport
 from edgesr.runtime.torch_runner import TorchRunner
 from edgesr.threads import torch_threads
+from edgesr.user_code import OwnNetwork
 
 DEFAULT_BASELINE = "span"
 """The architecture that the challenge of 2026 took as its baseline."""
@@ -56,25 +57,33 @@ class TimedRuns:
 
 
 def score(
-    models: Sequence[str | Path],
+    models: Sequence[GivenNetwork],
     lr: Path | None = None,
     hr: Path | None = None,
     baseline: str | None = None,
     timed: TimedRuns | None = None,
     progress: Progress = silent,
 ) -> ScoreReport:
-    """Score bundled models by name and checkpoints by path, on pairs of images where both folders are given.
+    """Score bundled models by name, checkpoints by path and classes of the user's own, on pairs of images where given.
 
     `baseline` is one of `models`, as given or by its label; None takes the only SPAN among them, and where there is
-    none the report has no scores and says so. `timed` None takes the defaults. Raises `CheckpointError` for a model
-    that is unknown or unusable, `ImageError` for folders that do not pair, and `EdgeSRError` for a baseline that is
-    none of the models, networks of several scales, and a size that one does not take or memory does not hold.
+    none the report has no scores and says so. `timed` None takes the defaults. An `OwnNetwork` executes its file.
+    Images off a network's size multiple are padded (`edgesr.padding`), for PSNR and for the timed runs. Raises
+    `CheckpointError` and `NetworkError` for a model that is unknown or unusable, `ImageError` for folders that do not
+    pair, and `EdgeSRError` for a baseline that is none of the models, networks of several scales, and a size that
+    memory does not hold.
     """
-    timed = TimedRuns() if timed is None else timed
+    with prints_apart(models):
+        return _score(models, lr, hr, baseline, TimedRuns() if timed is None else timed, progress)
+
+
+def _score(
+    models: Sequence[GivenNetwork], lr: Path | None, hr: Path | None, baseline: str | None, timed: TimedRuns,
+    progress: Progress,
+) -> ScoreReport:  # fmt: skip
     pairs = _pairs(lr, hr)
     networks = _load_all(models, progress)
-    _require_size(networks, timed)
-    chosen, notes = _choose_baseline(networks, baseline, timed)
+    chosen, notes = _choose_baseline(networks, models, baseline, timed)
     with torch_threads(timed.threads):
         counts = _count_all(networks, chosen, progress)
         _require_memory(counts, timed)
@@ -102,19 +111,19 @@ def _pairs(lr: Path | None, hr: Path | None) -> list[tuple[Path, Path]]:
     return pair_folders(lr, hr)
 
 
-def _load_all(models: Sequence[str | Path], progress: Progress) -> dict[str, SRModel]:
-    """The networks by label: a bundled model's name or a file's stem, or, where those are alike, what was given."""
+def _load_all(models: Sequence[GivenNetwork], progress: Progress) -> dict[str, SRModel]:
+    """The networks by label: a bundled model's or class's name or a file's stem; of several alike, what was given."""
     if not models:
         raise EdgeSRError("nothing to score; name a bundled model or a checkpoint")
     given = [str(model) for model in models]
     for text, count in Counter(given).items():
         if count > 1:
             raise EdgeSRError(f"{text} is given {count} times; name each model once")
-    stems = [Path(text).stem if Path(text).is_file() else text for text in given]
+    stems = [label_of(model) for model in models]
     networks: dict[str, SRModel] = {}
-    for done, (text, stem) in enumerate(zip(given, stems, strict=True)):
+    for done, (model, text, stem) in enumerate(zip(models, given, stems, strict=True)):
         progress("loading", done, len(given))
-        networks[stem if stems.count(stem) == 1 else text] = _load(text)
+        networks[stem if stems.count(stem) == 1 else text] = load_network(model)
     scales = sorted({model.scale for model in networks.values()})
     if len(scales) > 1:
         found = ", ".join(f"{label} x{model.scale}" for label, model in networks.items())
@@ -122,22 +131,8 @@ def _load_all(models: Sequence[str | Path], progress: Progress) -> dict[str, SRM
     return networks
 
 
-def _load(text: str) -> SRModel:
-    path = Path(text)
-    return load_model(None, path) if path.is_file() or path.suffix or path.parent.name else load_model(text)
-
-
-def _require_size(networks: dict[str, SRModel], timed: TimedRuns) -> None:
-    height, width = timed.size
-    for label, model in networks.items():
-        if timed.runs and (height % model.size_multiple or width % model.size_multiple):
-            raise EdgeSRError(
-                f"{label} takes multiples of {model.size_multiple}, not {height}x{width}; choose --size so"
-            )
-
-
 def _choose_baseline(
-    networks: dict[str, SRModel], baseline: str | None, timed: TimedRuns
+    networks: dict[str, SRModel], models: Sequence[GivenNetwork], baseline: str | None, timed: TimedRuns
 ) -> tuple[str | None, list[str]]:
     """The baseline's label, and what is to be said where there is no score."""
     if not timed.runs:
@@ -151,7 +146,11 @@ def _choose_baseline(
         why = "several SPAN networks are" if found else "no SPAN network is"
         return None, [f"{why} among the models: name a baseline with --baseline to get a score"]
     names = {baseline, str(Path(baseline))}
-    named = [label for label, model in networks.items() if names & {label, model.name, model.source}]
+    named = [
+        label
+        for (label, model), given in zip(networks.items(), models, strict=True)
+        if names & {label, model.name, model.source, str(given.named if isinstance(given, OwnNetwork) else given)}
+    ]
     if len(named) != 1:
         what = "several models" if named else "none of the models"
         raise EdgeSRError(f"the baseline '{baseline}' is {what}; choose one of {', '.join(networks)}")
@@ -189,12 +188,6 @@ def _as_image_function(model: SRModel) -> ImageFunction:
     _require_rgb(model)
 
     def run(image: np.ndarray) -> np.ndarray:
-        height, width = image.shape[:2]
-        if height % model.size_multiple or width % model.size_multiple:
-            raise ImageError(
-                f"an image of {height}x{width} pixels, {model.name} takes multiples of {model.size_multiple}; "
-                "crop the images"
-            )
         output = runner.run(_batch(image, model))[0]
         if not np.isfinite(output).all():
             raise CheckpointError(f"{model.name} gives values that are no numbers; give a checkpoint that is intact")

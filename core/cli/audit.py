@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from edgesr.cli.console import output_options, print_json, print_table, progress_bar
+from edgesr.cli.own_networks import own_network_options, own_networks
 from edgesr.errors import PlacementError
 
 if TYPE_CHECKING:
@@ -22,22 +24,30 @@ NAME_LENGTH = 40
 
 @click.command(short_help="Say which operators of a file or model run on which NPU.")
 @click.argument("artifact", metavar="ARTIFACT|MODEL")
+@own_network_options
 @click.option(
     "--npu", "npus", multiple=True, metavar="NAME", help="NPU family or SoC, repeatable (default: every one)."
 )
 @click.option("--fail-on", type=click.Choice(["cpu"]), help="Exit 3 where an operator runs on the CPU.")
 @output_options
-def audit(artifact: str, npus: tuple[str, ...], fail_on: str | None, as_json: bool, quiet: bool) -> None:
+def audit(
+    artifact: str, weights: tuple[Path, ...], inits: tuple[dict[str, object], ...], npus: tuple[str, ...],
+    fail_on: str | None, as_json: bool, quiet: bool,
+) -> None:  # fmt: skip
     """Say which operators run on which NPU, with the reason and the remedy for those that do not.
 
     ARTIFACT is any .tflite or .onnx file, or an export folder; MODEL a bundled model's name or a checkpoint, which is
     audited after edgesr's folds and as captured. 'table' rows are dated facts, 'compiled' rows what a vendor's compiler
     did just now.
+
+    MODEL may also be a class of yours, path/to/net.py:Class with --weights. That EXECUTES the file, with all that it
+    does: name only files that you would run.
     """
+    (network,) = own_networks([artifact], weights, inits)
     with progress_bar(quiet or as_json) as progress:
         from edgesr.api.auditing import audit as run_audit
 
-        report = run_audit(artifact, npus, progress)
+        report = run_audit(network, npus, progress)
     if as_json:
         print_json(report.to_json())
     elif not quiet:

@@ -10,6 +10,7 @@ import click
 
 from edgesr.atomic import write_atomically
 from edgesr.cli.console import Size, output_options, print_json, print_table, progress_bar
+from edgesr.cli.own_networks import own_network_options, own_networks
 
 if TYPE_CHECKING:
     from edgesr.runtime.score_report import ScoredModel, ScoreReport
@@ -27,6 +28,7 @@ NOTHING = "-"
 
 @click.command(short_help="Score networks as the NTIRE efficient SR challenge does.")
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True)
+@own_network_options
 @click.option("--baseline", metavar="MODEL", help="One of the MODELs, to score the others by (default: the only SPAN).")
 @click.option("--lr", type=click.Path(path_type=Path), help="A folder of low-resolution images, for PSNR.")
 @click.option("--hr", type=click.Path(path_type=Path), help="The same images at high resolution.")
@@ -42,20 +44,25 @@ NOTHING = "-"
 @click.option("--output", "-o", "out", type=click.Path(path_type=Path), help="Also write the JSON here.")
 @output_options
 def score(
-    models: tuple[str, ...], baseline: str | None, lr: Path | None, hr: Path | None, size: tuple[int, int], runs: int,
-    warmup: int, threads: int, plot: Path | None, out: Path | None, as_json: bool, quiet: bool,
+    models: tuple[str, ...], weights: tuple[Path, ...], inits: tuple[dict[str, object], ...], baseline: str | None,
+    lr: Path | None, hr: Path | None, size: tuple[int, int], runs: int, warmup: int, threads: int, plot: Path | None,
+    out: Path | None, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
-    """Score each MODEL, a bundled model or a checkpoint: PSNR, parameters, FLOPs, activations, runtime, score.
+    """Score each MODEL, a bundled model, a checkpoint or a class: PSNR, parameters, FLOPs, runtime, score.
+
+    A class is named path/to/net.py:Class and needs --weights. That EXECUTES the file, with all that it does: name only
+    files that you would run.
 
     By the protocol of the NTIRE efficient super-resolution challenge, in PyTorch eager on this machine: FLOPs are
     multiply-accumulates for a 256x256 input. The score compares with the baseline, from runs that take turns.
     """
     _refuse_idle_options(lr, hr, plot, baseline, runs)
+    networks = own_networks(models, weights, inits)
     with progress_bar(quiet or as_json) as progress:
         from edgesr.api.scoring import TimedRuns
         from edgesr.api.scoring import score as run_score
 
-        report = run_score(models, lr, hr, baseline, TimedRuns(size, runs, warmup, threads), progress)
+        report = run_score(networks, lr, hr, baseline, TimedRuns(size, runs, warmup, threads), progress)
     if as_json:
         print_json(report.to_json())
     elif not quiet:

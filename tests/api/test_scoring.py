@@ -2,16 +2,18 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from edgesr.api import TimedRuns, score
-from edgesr.errors import CheckpointError, EdgeSRError, ImageError
+from edgesr.api import OwnNetwork, TimedRuns, score
+from edgesr.errors import CheckpointError, EdgeSRError, ImageError, NetworkError
 from edgesr.images import load_rgb, save_png
 from edgesr.model.registry import find_architecture, load_model
 from edgesr.runtime.metrics import psnr_db
+from edgesr.user_code import UserClass
 
 UNTIMED = TimedRuns(runs=0)
 ONCE = TimedRuns((8, 12), runs=1, warmups=0)
@@ -115,13 +117,53 @@ def test_a_baseline_without_runs_and_one_without_cost_are_refused(small_checkpoi
         TimedRuns(runs=-1)
 
 
-def test_sizes_that_a_network_does_not_take_are_refused(save: Save, pairs: tuple[Path, Path], tmp_path: Path) -> None:
+def test_images_off_the_multiple_are_padded(pairs: tuple[Path, Path], tmp_path: Path) -> None:
     denoiser = find_architecture("lite_denoise").build({"width": 2, "in_channels": 3})
     torch.save(denoiser.state_dict(), tmp_path / "denoiser.pth")
-    with pytest.raises(EdgeSRError, match="denoiser takes multiples of 16, not 8x12; "):
-        score([tmp_path / "denoiser.pth"], timed=ONCE)
-    with pytest.raises(ImageError, match="20x24 pixels, lite_denoise_x1 takes multiples of 16; "):
-        score([tmp_path / "denoiser.pth"], pairs[0], pairs[0], timed=UNTIMED)
+    expected = []
+    for path in sorted(pairs[0].iterdir()):
+        low = load_rgb(path)
+        below, right = -low.shape[0] % 16, -low.shape[1] % 16
+        assert below and right
+        x = torch.from_numpy(low).permute(2, 0, 1)[None].float() / 255
+        y = denoiser(torch.nn.functional.pad(x, (0, right, 0, below), mode="replicate"))
+        picture = (y[0, :, : low.shape[0], : low.shape[1]] * 255).round().byte().permute(1, 2, 0).numpy()
+        expected.append(psnr_db(picture, low, 0))
+    report = score([tmp_path / "denoiser.pth"], pairs[0], pairs[0], timed=ONCE)
+    quality = report.models[0].quality
+    assert quality is not None and [image.psnr_db for image in quality.images] == pytest.approx(expected, abs=2e-3)
+    assert report.models[0].timing is not None and report.size == (8, 12)
+
+
+OWN = """
+import torch
+from torch import nn
+print("the file runs")
+class Net(nn.Module):
+    def __init__(self, n):
+        super().__init__()
+        self.c = nn.Conv2d(3, 12, 3, 1, 1)
+        self.d = nn.Sequential(*[nn.Conv2d(12, 12, 1) for _ in range(n)], nn.PixelShuffle(2))
+    def forward(self, x):
+        x -= 0.5
+        return self.d(self.c(x)) + 0.5
+"""
+
+
+def test_a_class_is_scored_like_any_other(small_checkpoint: Path, tmp_path: Path, capfd: Any) -> None:
+    (tmp_path / "net.py").write_text(OWN)
+    conv = {"c": nn.Conv2d(3, 12, 3), "d.0": nn.Conv2d(12, 12, 1)}
+    weights = {f"{name}.{key}": value for name, part in conv.items() for key, value in part.state_dict().items()}
+    torch.save(weights, tmp_path / "w.pth")
+    named = UserClass(tmp_path / "net.py", "Net")
+    own = OwnNetwork(named, tmp_path / "w.pth", {"n": 1})
+    report = score([own, small_checkpoint], baseline=str(named), timed=ONCE)
+    net = report.models[0]
+    assert (net.label, net.network, report.baseline) == ("Net", "Net_x2", "Net")
+    assert net.complexity.macs == 256 * 256 * (3 * 12 * 9 + 12 * 12) and net.complexity.parameters == 336 + 156
+    assert "the file runs" not in capfd.readouterr().out
+    with pytest.raises(NetworkError, match=r"net.py:Net has no weights, .*; give its checkpoint"):
+        score([str(named)], timed=ONCE)
 
 
 def test_a_run_that_would_fill_the_machine_is_refused(small_checkpoint: Path) -> None:

@@ -71,6 +71,58 @@ def test_bad_input(
     assert not Path("out", "manifest.json").exists()
 
 
-def test_help_says_that_the_file_is_executed() -> None:
-    text = cli.commands["export"].help or ""
+@pytest.mark.parametrize("command", ["export", "score", "audit"])
+def test_help_says_that_the_file_is_executed(command: str) -> None:
+    text = cli.commands[command].help or ""
     assert "EXECUTES the file" in text
+
+
+def test_scores_classes_with_their_own_weights_and_arguments(run: Run, net: Path) -> None:
+    names: dict[str, Any] = {}
+    exec(SOURCE.replace("print", "str"), names)
+    torch.save(names["Net"](3).state_dict(), net.parent / "w3.pth")
+    given = (
+        "--weights",
+        net.parent / "w.pth",
+        "--weights",
+        net.parent / "w3.pth",
+        "--init",
+        '{"n": 2}',
+        "--init",
+        '{"n": 3}',
+    )
+    outcome = run("score", f"{net}:Net", f"{net}:Net", *given, "--runs", 0, "--json")
+    assert outcome.code == 0, outcome.err
+    models = json.loads(outcome.out)["models"]
+    assert [model["complexity"]["parameters"] for model in models] == [168 + 21, 252 + 30]
+    assert all("net.py:Net" in model["label"] for model in models) and "the file runs" in outcome.err
+
+
+def test_audits_a_class(run: Run, net: Path) -> None:
+    given = ("--weights", net.parent / "w.pth", "--init", '{"n": 2}', "--npu", "qualcomm-htp")
+    outcome = run("audit", f"{net}:Net", *given, "--json")
+    assert outcome.code == 0, outcome.err
+    folded, _ = json.loads(outcome.out)["subjects"]
+    kinds = [operator["kind"] for operator in folded["npus"][0]["placements"][-1]["operators"]]
+    assert kinds == ["CONV_2D", "CONV_2D"] and "the file runs" in outcome.err
+
+
+@pytest.mark.parametrize("command", ["score", "audit"])
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        ("net.py:Net", (), "net.py:Net has no weights, and a network of random numbers proves nothing; give its"),
+        ("net.py:Net", ("--weights", "w.pth", "--weights", "w.pth"), "1 class and 2 --weights; give one for each"),
+        ("net.py:Net", ("--weights", "w.pth", "--init", "{}", "--init", "{}"), "1 class and 2 --init; give one"),
+        ("net.py:Net", ("--weights", "w.pth", "--init", "[2]"), "it is a list, no object; give an object, like"),
+        ("net.py", (), "net.py is a Python file; name the class in it, like net.py:Network"),
+        ("spanv2_x4", ("--weights", "w.pth"), "are for a class of your own; name it like path/to/net.py:Class"),
+    ],
+)
+def test_what_does_not_match_is_a_usage_error(
+    command: str, model: str, options: tuple[str, ...], message: str, run: Run, net: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(net.parent)
+    outcome = run(command, model, *options)
+    assert outcome.code == 2 and outcome.out == "" and message in outcome.err

@@ -44,6 +44,20 @@ def test_prepare_and_invoke_compute_what_run_computes(small: Any, image: np.ndar
     assert np.array_equal(runner.result(), runner.run(image))
 
 
+def test_a_network_that_changes_its_input_gets_the_image_each_time() -> None:
+    class Doubling(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.mul_(2) + 1
+
+    runner = TorchRunner(SRModel("doubling", "test", Doubling(), {}, 1, "", ""), torch.float32)
+    with pytest.raises(ValueError, match="invoke comes after prepare"):
+        runner.invoke()
+    runner.prepare(np.full((1, 1, 1, 3), 0.25))
+    for _ in range(3):
+        runner.invoke()
+        assert runner.result().tolist() == [[[[1.5, 1.5, 1.5]]]]
+
+
 def test_other_dtypes_and_stored_weights(small: Any, image: np.ndarray) -> None:
     exact = TorchRunner(small.model).run(image)
     float32 = TorchRunner(small.model, torch.float32)
