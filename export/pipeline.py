@@ -14,6 +14,7 @@ from edgesr.export.folds.fuse_activation import FuseActivation
 from edgesr.export.folds.fuse_affine import FuseAffine
 from edgesr.export.folds.fuse_input_range import FuseInputRange
 from edgesr.export.folds.pixel_shuffle_to_depth_to_space import PixelShuffleToDepthToSpace
+from edgesr.export.folds.split_concat import SplitConcat
 from edgesr.graph import Graph
 
 NATIVE_FOLDS: tuple[Fold, ...] = (
@@ -22,6 +23,7 @@ NATIVE_FOLDS: tuple[Fold, ...] = (
     FuseActivation(),
     DensifyGroupedConv(),
     ComposeConvs(max_growth=1.0),
+    SplitConcat(),
     PixelShuffleToDepthToSpace(),
 )
 """What every target gets: exact, and never more multiplications except for making groups dense."""

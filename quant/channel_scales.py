@@ -2,15 +2,16 @@
 
 Replace every tensor t by t' = t / s_t, one positive scale per channel. The function stays the same when
 
-    convolution   W'[o, i] = W[o, i] * s_in[i] / s_out[o],   b' = b / s_out      (ReLU commutes with positive scales)
+    convolution   W'[o, i] = W[o, i] * s_in[i] / s_out[o],   b' = b / s_out      (ReLU commutes with s > 0)
     a + b         s_out = s_a = s_b
     a * b         s_out = s_a * s_b
     concat        s_out = the scales joined
     anything else s_out = s_in = 1, the image too
 
-(Nagel et al., Data-Free Quantization, 2019, for ReLU pairs; the gate rule is ours.) So tensors fall into free groups,
-tied by additions, each with one scale for each channel, and followers: a gate takes what its product needs, a concat
-what it joins.
+(Nagel et al., Data-Free Quantization, 2019, for ReLU pairs; LeakyReLU commutes as well; the rules for products are
+ours.) So tensors fall into free groups, tied by additions, each with one scale for each channel, and followers: a gate
+takes what its product needs, a concat what it joins. Where a factor's scale is one by nature (a sigmoid's, a
+constant's, their sum's), the product is tied to the other factor.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor
 
 from edgesr.graph import Graph
-from edgesr.ops import Activation, Add, Concat, Convolution, Mul, Op, Relu, Sub
+from edgesr.ops import Activation, Add, Concat, Convolution, LeakyRelu, Mul, Op, Relu, Sub
 
 LogScales = Mapping[str, Tensor]
 """log s by tensor, each (C,)."""
@@ -54,7 +55,7 @@ class ScaleStructure:
         for group, values in zip(self.groups, chosen, strict=True):
             scales |= dict.fromkeys(group, values)
         for op in self.graph:
-            if isinstance(op, Mul) and op.name not in self.fixed:
+            if isinstance(op, Mul) and op.name not in self.fixed and _carried(self.graph, op) is None:
                 gate = _gate(self.graph, op)
                 assert gate is not None  # a product without a gate is fixed
                 (other,) = (x for x in op.inputs if x != gate)
@@ -92,6 +93,22 @@ def _gate(graph: Graph, op: Op) -> str | None:
     return None
 
 
+def _carried(graph: Graph, op: Op) -> str | None:
+    """The factor whose scale a product takes over because the other one's is one by nature; None for other products."""
+    if not isinstance(op, Mul) or len(set(op.inputs)) != 2:
+        return None
+    free = [name for name in op.inputs if not _is_unit(graph, name)]
+    return free[0] if len(free) == 1 else None
+
+
+def _is_unit(graph: Graph, name: str) -> bool:
+    """Whether a tensor's scale is one whatever is chosen: the image, a constant, what a function makes, their sums."""
+    producer = graph.producer(name)
+    if isinstance(producer, (Add, Sub)):
+        return all(_is_unit(graph, x) for x in producer.inputs)
+    return not isinstance(producer, (Convolution, Mul, Concat, Relu, LeakyRelu))
+
+
 def _scalable(graph: Graph, op: Op) -> bool:
     """Whether the operator commutes with channel scales that obey the rules."""
     if isinstance(op, (Convolution, Add, Sub, Mul)) and op.activation is Activation.RELU6:
@@ -101,10 +118,10 @@ def _scalable(graph: Graph, op: Op) -> bool:
     ):  # one channel spread over many
         return False
     if isinstance(op, Concat):  # its scales follow from what it joins: nothing else may bind them
-        return not any(isinstance(reader, (Add, Sub, Relu)) for reader in graph.consumers[op.name])
+        return not any(isinstance(reader, (Add, Sub, Relu, LeakyRelu)) for reader in graph.consumers[op.name])
     if isinstance(op, Mul):
-        return _gate(graph, op) is not None
-    return isinstance(op, (Convolution, Add, Sub, Relu))
+        return _gate(graph, op) is not None or _carried(graph, op) is not None
+    return isinstance(op, (Convolution, Add, Sub, Relu, LeakyRelu))
 
 
 def _fixed_tensors(graph: Graph) -> set[str]:
@@ -117,22 +134,28 @@ def _fixed_tensors(graph: Graph) -> set[str]:
     while changed:  # a tie to a fixed tensor fixes; so does a product of which any member is fixed
         before = len(fixed)
         for op in graph:
-            members = {op.name, *op.inputs}
-            if isinstance(op, (Add, Sub, Mul, Concat, Relu)) and members & fixed:
+            members = set(_bound(graph, op))
+            if isinstance(op, (Add, Sub, Mul, Concat, Relu, LeakyRelu)) and members & fixed:
                 fixed |= members
         changed = len(fixed) > before
     return fixed
 
 
+def _bound(graph: Graph, op: Op) -> tuple[str, ...]:
+    """The tensors whose scales an operator binds to each other."""
+    carried = _carried(graph, op)
+    return (op.name, *op.inputs) if carried is None else (op.name, carried)
+
+
 def _free_groups(graph: Graph, fixed: set[str]) -> list[list[str]]:
     """Sets of tensors that share one scale and may choose it; gates and concats follow from others."""
-    follows = {g for op in graph if isinstance(op, Mul) and (g := _gate(graph, op))} | {
-        op.name for op in graph if isinstance(op, Concat)
-    }
+    gated = (op for op in graph if isinstance(op, Mul) and _carried(graph, op) is None)
+    follows = {g for op in gated if (g := _gate(graph, op))} | {op.name for op in graph if isinstance(op, Concat)}
     groups = {name: {name} for name in graph.specs if name not in fixed | follows}
     for op in graph:
-        if isinstance(op, (Add, Sub, Relu)) and op.name in groups:
-            _unite(groups, (op.name, *op.inputs))
+        is_tie = isinstance(op, (Add, Sub, Relu, LeakyRelu)) or _carried(graph, op) is not None
+        if is_tie and op.name in groups:
+            _unite(groups, _bound(graph, op))
     return [sorted(group) for group in {id(g): g for g in groups.values()}.values()]
 
 

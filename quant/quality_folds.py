@@ -1,7 +1,8 @@
 """Graph forms that cost multiplications and are worth it in INT8: they spare a tensor that 8 bits cannot hold.
 
 Composing two convolutions removes the tensor between them; composing a gate with the convolution before it spares the
-gate that tensor's rounding; splitting a product by sign halves its step. All are exact in real arithmetic. Each is done
+gate that tensor's rounding; a sigmoid's argument of its own frees what it was read from, and the product, to be
+equalized; splitting a product by sign halves its step. All are exact in real arithmetic. Each is done
 where quantizing that tensor alone brings the output image closer than a threshold to visible error, the most error for
 each multiplication first, as long as the graph's multiplications stay within a budget.
 """
@@ -17,14 +18,15 @@ import numpy as np
 from edgesr.export.folds.compose_convs import ComposeConvs
 from edgesr.export.folds.fold import Fold
 from edgesr.export.folds.gate_form import GateForm
+from edgesr.export.folds.sigmoid_argument import SigmoidArgument
 from edgesr.export.folds.sign_split import SignSplit
 from edgesr.export.pipeline import FoldRecord, run_folds
 from edgesr.graph import Graph
-from edgesr.ops import Op
+from edgesr.ops import Mul, Op
 from edgesr.progress import Progress, silent
 from edgesr.quant.calibration import Calibration
 from edgesr.quant.images import middles
-from edgesr.quant.ranges import RangeRule
+from edgesr.quant.ranges import RangeRule, needed_bounds
 from edgesr.quant.sensitivity import sensitivities_db
 from edgesr.quantized import QuantParams
 
@@ -34,7 +36,10 @@ MEASURED_SIDE = 64
 
 @dataclass(frozen=True)
 class FormChoice:
-    """A tensor that another form of the graph would spare: PSNR in dB with it alone in 8 bits, and what that costs."""
+    """A tensor that another form of the graph would spare: PSNR in dB with it alone in 8 bits, and what that costs.
+
+    Where the form is a sigmoid's argument apart, the products that it frees count with the tensor.
+    """
 
     tensor: str
     alone_db: float
@@ -90,13 +95,13 @@ def choose_forms(
 
 
 def _between(graph: Graph) -> frozenset[str]:
-    """Tensors between two convolutions that can be composed, or before a gate that can read past them."""
-    pairs, gates = _applicable(ComposeConvs(math.inf), graph), _applicable(GateForm(), graph)
-    return frozenset(op.inputs[0] for op in (*pairs, *gates))
+    """Tensors between two convolutions or before a gate that can read past them, and arguments of sigmoids."""
+    folds = ComposeConvs(math.inf), GateForm(), SigmoidArgument()
+    return frozenset(op.inputs[0] for fold in folds for op in _applicable(fold, graph))
 
 
 def _compositions(past: frozenset[str]) -> tuple[Fold, ...]:
-    return ComposeConvs(math.inf, past), GateForm(past)
+    return ComposeConvs(math.inf, past), GateForm(past), SigmoidArgument(past)
 
 
 def _splits(past: frozenset[str]) -> tuple[Fold, ...]:
@@ -107,10 +112,27 @@ def _scores(
     graph: Graph, images: Sequence[np.ndarray], calibration: Calibration, rule: FormRule, names: Collection[str],
     progress: Progress,
 ) -> dict[str, float]:  # fmt: skip
-    """PSNR in dB with each tensor alone quantized."""
-    candidates = {name: QuantParams.from_range(*rule.ranges.bounds(calibration[name])) for name in sorted(names)}
+    """PSNR in dB with each tensor alone quantized, with those that its form frees, too."""
+    freed = {name: _freed(graph, name) for name in sorted(names)}
+    candidates = {
+        name: QuantParams.from_range(*needed_bounds(graph, name, rule.ranges.bounds(calibration[name])))
+        for name in dict.fromkeys((*freed, *(x for some in freed.values() for x in some)))
+    }
     chosen = middles(images, MEASURED_IMAGES, MEASURED_SIDE, graph.size_multiple)
-    return sensitivities_db(graph, chosen, candidates, progress)
+    alone_db = sensitivities_db(graph, chosen, candidates, progress)
+    return {name: _together_db([alone_db[x] for x in (name, *some)]) for name, some in freed.items()}
+
+
+def _freed(graph: Graph, name: str) -> tuple[str, ...]:
+    """The products of a tensor with its own sigmoid, whose channels a sigmoid's argument apart would free."""
+    sigmoids = {op.name for op in _applicable(SigmoidArgument(frozenset({name})), graph)}
+    shifted = {op.name for s in sigmoids for op in graph.consumers[s] if not isinstance(op, Mul)}
+    return tuple(op.name for op in graph if isinstance(op, Mul) and set(op.inputs) & (sigmoids | shifted))
+
+
+def _together_db(alone_db: Sequence[float]) -> float:
+    """The PSNR of errors that add up."""
+    return -10 * math.log10(sum(10 ** (-db / 10) for db in alone_db))
 
 
 def _choose(before: float, added: Mapping[str, float], scores: Mapping[str, float], rule: FormRule) -> list[FormChoice]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgesr.errors import CalibrationError, ExportError
+from edgesr.export.folds.sigmoid_argument import SigmoidArgument
 from edgesr.export.folds.sign_split import SignSplit
 from edgesr.export.pipeline import FoldRecord, run_folds
 from edgesr.graph import Graph
@@ -20,6 +21,7 @@ from edgesr.progress import Progress, silent
 from edgesr.quant.calibration import calibrate
 from edgesr.quant.equalization import equalize
 from edgesr.quant.images import middles
+from edgesr.quant.join_forms import split_joins
 from edgesr.quant.learning.fit import DivergedError
 from edgesr.quant.learning.material import gather
 from edgesr.quant.learning.stages import Stages
@@ -28,6 +30,7 @@ from edgesr.quant.quality_folds import FormChoice, FormRule, choose_forms
 from edgesr.quant.ranges import choose_ranges
 from edgesr.quant.recipe import INTEGER_FOLDS, Recipe
 from edgesr.quant.sequential import refine
+from edgesr.quant.slope_scales import with_exact_slopes
 from edgesr.quant.weights import quantize_weights
 from edgesr.quantized import QuantizedGraph, QuantParams
 from edgesr.threads import torch_threads
@@ -95,14 +98,20 @@ def _start(graph: Graph, images: Sequence[Image8], recipe: Recipe, progress: Pro
     choices: tuple[FormChoice, ...] = ()
     calibration = calibrate(graph, images, progress)
     if recipe.sensitive_below_db > 0:
+        splits = split_joins(graph, images, calibration, recipe.ranges, progress)
+        graph, folds, choices = splits.graph, folds + splits.folds, splits.choices
+        if splits.folds:
+            calibration = calibrate(graph, images, progress)
         forms = choose_forms(graph, images, calibration, rule, progress)
-        graph, folds, choices = forms.graph, folds + forms.folds, forms.choices
-        if any(record.fold == SignSplit.name for record in forms.folds):
+        graph, folds, choices = forms.graph, folds + forms.folds, choices + forms.choices
+        ran = {record.fold for record in forms.folds}
+        if ran & {SignSplit.name, SigmoidArgument.name}:
             calibration = calibrate(graph, images, progress)
         calibration = {name: calibration[name] for name in graph.specs}  # other folds keep the values of what is left
     if recipe.equalization > 0:
         graph, calibration = equalize(graph, calibration, recipe.equalization)
-    return _Start(graph, choose_ranges(graph, calibration, recipe.ranges), folds, choices)
+    activations = with_exact_slopes(graph, choose_ranges(graph, calibration, recipe.ranges))
+    return _Start(graph, activations, folds, choices)
 
 
 def _rounded(start: _Start, recipe: Recipe, images: Sequence[Image8], progress: Progress) -> Quantization:

@@ -4,12 +4,17 @@ The input and the output image lie on the 1/255 grid with zero point -128: uint8
 the output is the clip to [0, 1]. Sigmoid and Tanh have the output grids that TFLite prescribes. Operators that only
 move values (concat, depth-to-space, slice, nearest resize) have one quantization for all they read and write, because
 the runtimes move integers.
+
+What a function cannot tell apart needs no integers. On its grid of 1/256 a sigmoid is 0 below -6.26 and 255/256 above
+5.14 (-ln 521 and ln 171, a hundredth of a step past the ties): a tensor that sigmoids alone read needs no wider range. SiLU's argument x needs none
+below -6.26, where the product x * sigmoid(x) is zero whatever x is.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +22,7 @@ from torch import Tensor
 
 from edgesr.errors import CalibrationError, ExportError
 from edgesr.graph import Graph
-from edgesr.ops import Concat, DepthToSpace, Op, ResizeNearest, Sigmoid, Slice, Tanh
+from edgesr.ops import Concat, DepthToSpace, Mul, Op, ResizeNearest, Sigmoid, Slice, Tanh
 from edgesr.quant.calibration import Calibration, TensorStatistics
 from edgesr.quantized import IMAGE_GRID, QuantParams
 
@@ -27,6 +32,15 @@ FUNCTION_GRIDS: Mapping[type[Op], QuantParams] = {
     Tanh: QuantParams(1 / 128, 0),
 }
 """Outputs of fixed range; TFLite's INT8 specification demands these parameters, its reference kernels refuse others."""
+
+INVERSES: Mapping[type[Op], Callable[[float], float]] = {
+    Sigmoid: lambda y: math.log(y / (1 - y)),
+    Tanh: math.atanh,
+}
+"""The arguments of these functions, which all rise."""
+
+UNDECIDED = 0.49
+"""Steps from the first and the last integer within which a value is that integer for certain, ties left out."""
 
 
 class RangeMethod(enum.Enum):
@@ -75,7 +89,7 @@ def choose_ranges(graph: Graph, calibration: Calibration, rule: RangeRule) -> di
     """
     chosen: dict[str, QuantParams] = {}
     for group in tied_groups(graph):
-        bounds = {name: rule.bounds(calibration[name]) for name in group}
+        bounds = {name: needed_bounds(graph, name, rule.bounds(calibration[name])) for name in group}
         params = _prescribed(graph, group)
         if params is None:
             low, high = min(b[0] for b in bounds.values()), max(b[1] for b in bounds.values())
@@ -86,6 +100,36 @@ def choose_ranges(graph: Graph, calibration: Calibration, rule: RangeRule) -> di
             _refuse_clipped(graph, bounds, params)
         chosen |= dict.fromkeys(group, params)
     return chosen
+
+
+def needed_bounds(graph: Graph, name: str, bounds: tuple[float, float]) -> tuple[float, float]:
+    """The part of a tensor's range that its readers tell apart in 8 bits."""
+    readers = graph.consumers[name]
+    functions = [op for op in readers if type(op) in INVERSES]
+    others = [op for op in readers if op not in functions]
+    if not functions or name == graph.output:
+        return bounds
+    ends = [_distinguished(type(op)) for op in functions]
+    lowest, highest = min(low for low, _ in ends), max(high for _, high in ends)
+    low, high = bounds
+    if not others:
+        return max(low, min(lowest, 0.0)), min(high, max(highest, 0.0))
+    vanishing = {op.name for op in functions if isinstance(op, Sigmoid)}
+    if len(vanishing) == len(functions) and all(_is_product_with(op, name, vanishing) for op in others):
+        return max(low, lowest), max(high, lowest)
+    return bounds
+
+
+def _distinguished(function: type[Op]) -> tuple[float, float]:
+    """The arguments below and above which a function is the first and the last integer of its grid."""
+    grid, inverse = FUNCTION_GRIDS[function], INVERSES[function]
+    first, last = (grid.scale * (q - grid.zero_point) for q in (grid.lowest + UNDECIDED, grid.highest - UNDECIDED))
+    return inverse(first), inverse(last)
+
+
+def _is_product_with(op: Op, name: str, factors: Collection[str]) -> bool:
+    """Whether an operator is the product of a tensor and one of `factors`."""
+    return isinstance(op, Mul) and len(op.inputs) == 2 and name in op.inputs and bool(set(op.inputs) & set(factors))
 
 
 def _prescribed(graph: Graph, group: Sequence[str]) -> QuantParams | None:

@@ -27,6 +27,7 @@ from edgesr.quant.channel_scales import ScaleStructure, weight_factors
 from edgesr.quant.learning.fake_quant import LEVELS, fake_quantize
 from edgesr.quant.learning.plan import Kind
 from edgesr.quant.ranges import MOVERS, is_prescribed, tied_groups
+from edgesr.quant.slope_scales import with_exact_slopes
 from edgesr.quant.weights import WEIGHT_LIMIT
 from edgesr.quantized import QuantizedWeight, QuantParams, as_stored
 
@@ -120,7 +121,7 @@ class Student:
             lowest = self.activations[group[0]].lowest
             zero = round(parameters[Kind.ZEROS][i].clamp(0, LEVELS).item()) + lowest
             activations |= dict.fromkeys(group, QuantParams(step, zero))
-        return replace(self.graph, ops=ops), activations
+        return replace(self.graph, ops=ops), with_exact_slopes(self.graph, activations)
 
 
 def _weight_unit(op: Convolution) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from edgesr.graph import Graph
-from edgesr.ops import Activation, Add, Concat, Convolution, Mul, Relu, Sigmoid
+from edgesr.ops import Activation, Add, Concat, Convolution, LeakyRelu, Mul, Relu, Sigmoid, Sub
 from edgesr.quant.calibration import calibrate
 from edgesr.quant.channel_scales import ScaleStructure, apply_scales, weight_factors
 from edgesr.quant.equalization import choose_scales, equalize
@@ -40,6 +40,37 @@ def everything(build: Any) -> Graph:
         b.conv("out", "r", 11, 3),
     )
     return graph
+
+
+@pytest.fixture
+def attention(build: Any) -> Graph:
+    """Products with what has no scale of its own: a SiLU with an argument apart, SPAN's gate, a constant."""
+    b = build
+    graph: Graph = b.graph(
+        b.conv("x", "input", 3, 6),
+        b.conv("v", "input", 3, 6),
+        Sigmoid(name="s", inputs=("v",)),
+        Mul(name="silu", inputs=("x", "s")),
+        b.conv("f", "silu", 6, 6),
+        LeakyRelu(name="l", inputs=("f",), slope=0.1),
+        Add(name="sum", inputs=("l", "silu")),
+        b.constant("half", [0.5]),
+        b.conv("w", "silu", 6, 6),
+        Sigmoid(name="t", inputs=("w",)),
+        Sub(name="centred", inputs=("t", "half")),
+        Mul(name="gated", inputs=("sum", "centred")),
+        b.constant("k", [1, -2, 3, 1, 2, 3]),
+        Mul(name="times", inputs=("k", "gated")),
+        b.conv("out", "times", 6, 3),
+    )
+    return graph
+
+
+def test_a_factor_without_a_scale_ties_the_product_to_the_other(attention: Graph, assert_same: Assert) -> None:
+    structure = ScaleStructure.of(attention)
+    assert set(structure.groups) == {("f", "gated", "l", "silu", "sum", "times", "x")}
+    assert structure.fixed == {"input", "v", "s", "w", "t", "half", "centred", "k", "out"}
+    assert_same(attention, apply_scales(attention, structure.expand(random_choice(structure, 2.0))))
 
 
 def random_choice(structure: ScaleStructure, spread: float = 1.0) -> list[Tensor]:

@@ -18,7 +18,6 @@ from edgesr.ops import (
     Convolution,
     DepthToSpace,
     HardSwish,
-    LeakyRelu,
     Mul,
     Op,
     Relu,
@@ -140,7 +139,6 @@ FIXED: dict[str, Callable[[Any], list[Op]]] = {
             type(op): op
             for op in (
                 Relu6(name="f", inputs=("a",)),
-                LeakyRelu(name="f", inputs=("a",), slope=0.1),
                 Sigmoid(name="f", inputs=("a",)),
                 Tanh(name="f", inputs=("a",)),
                 HardSwish(name="f", inputs=("a",)),
@@ -160,9 +158,6 @@ FIXED: dict[str, Callable[[Any], list[Op]]] = {
         b.conv("a", "input", 3, 4), Relu(name="r", inputs=("a",)), Mul(name="m", inputs=("a", "r")),
         b.conv("out", "m", 4, 3),
     ],
-    "a gate that is no convolution": lambda b: [
-        *two(b), Sigmoid(name="g", inputs=("b",)), Mul(name="m", inputs=("a", "g")), b.conv("out", "m", 4, 3)
-    ],
     "a gate that is read twice": lambda b: [
         *two(b), Relu(name="r", inputs=("a",)), Mul(name="m", inputs=("r", "b")), Add(name="s", inputs=("m", "b")),
         Mul(name="n", inputs=("s", "a")), b.conv("out", "n", 4, 3),
@@ -170,10 +165,6 @@ FIXED: dict[str, Callable[[Any], list[Op]]] = {
     "a constant added": lambda b: pair(
         b.conv("a", "input", 3, 3), b.conv("out", "s", 3, 3), b.constant("k", [1, -2, 3]),
         Add(name="s", inputs=("a", "k")),
-    ),
-    "a constant multiplied": lambda b: pair(
-        b.conv("a", "input", 3, 3), b.conv("out", "s", 3, 3), b.constant("k", [1, -2, 3]),
-        Mul(name="s", inputs=("k", "a")),
     ),
     "one channel added": lambda b: [
         *two(b, (4, 1)), Add(name="s", inputs=("a", "b")), b.conv("out", "s", 4, 3)

@@ -28,7 +28,7 @@ from edgesr.ops import (
     Tanh,
 )
 from edgesr.quant.calibration import TensorStatistics, calibrate
-from edgesr.quant.ranges import RangeMethod, RangeRule, choose_ranges, quantile_bounds, tied_groups
+from edgesr.quant.ranges import RangeMethod, RangeRule, choose_ranges, needed_bounds, quantile_bounds, tied_groups
 from edgesr.quant.weights import quantize_weights
 from edgesr.quantized import IMAGE_GRID, QuantizedGraph, QuantParams
 from edgesr.runtime.litert_runner import Kernels, LiteRTRunner
@@ -250,6 +250,39 @@ def test_a_function_may_reach_the_end_of_its_own_grid(build: Any, noise: Images)
     calibration = calibrate(graph, noise)
     assert RangeRule().bounds(calibration["f"])[1] == 1
     assert choose_ranges(graph, calibration, RangeRule())["f"] == QuantParams(1 / 256, -128)
+
+
+@pytest.mark.parametrize(("kind", "low", "high"), [(Sigmoid, -6.257, 5.141), (Tanh, -3.128, 2.570)])
+def test_a_function_alone_needs_no_more_than_it_tells_apart(
+    kind: type[Op], low: float, high: float, build: Any, noise: Images
+) -> None:
+    graph = build.graph(build.conv("a", "input", 3, 4), kind(name="f", inputs=("a",)), build.conv("out", "f", 4, 3))
+    assert needed_bounds(graph, "a", (-99.0, 77.0)) == pytest.approx((low, high), abs=1e-3)
+    assert needed_bounds(graph, "a", (-1.0, 2.0)) == (-1.0, 2.0)
+    wide, grid = torch.linspace(-99, 77, 9001)[None, None, None].double(), QuantParams(1 / 256, -128)
+    if kind is Tanh:
+        grid = QuantParams(1 / 128, 0)
+    function = graph.producer("f")
+    assert function is not None
+    clipped = wide.clamp(*needed_bounds(graph, "a", (-99.0, 77.0)))
+    assert torch.equal(grid.quantize(function.evaluate(clipped)), grid.quantize(function.evaluate(wide)))
+
+
+def silu(build: Any, *more: Op) -> Graph:
+    product = Mul(name="p", inputs=("a", "f"))
+    head = [build.conv("a", "input", 3, 3), Sigmoid(name="f", inputs=("a",)), product]
+    return build.graph(*head, *more, build.conv("out", more[-1].name if more else "p", 3, 3))
+
+
+def test_silu_needs_nothing_below_where_its_product_is_zero(build: Any) -> None:
+    graph = silu(build)
+    assert needed_bounds(graph, "a", (-99.0, 77.0)) == pytest.approx((-6.257, 77.0), abs=1e-3)
+    assert needed_bounds(graph, "f", (0.0, 1.0)) == (0.0, 1.0)
+    assert needed_bounds(graph, "p", (-0.3, 77.0)) == (-0.3, 77.0)
+
+
+def test_what_others_read_is_needed_whole(build: Any) -> None:
+    assert needed_bounds(silu(build, Add(name="s", inputs=("p", "a"))), "a", (-99.0, 77.0)) == (-99.0, 77.0)
 
 
 def test_a_prescribed_grid_holds_for_what_it_is_joined_with(build: Any, noise: Images) -> None:
