@@ -6,8 +6,8 @@ move values (concat, depth-to-space, slice, nearest resize) have one quantizatio
 the runtimes move integers.
 
 What a function cannot tell apart needs no integers. On its grid of 1/256 a sigmoid is 0 below -6.26 and 255/256 above
-5.14 (-ln 521 and ln 171, a hundredth of a step past the ties): a tensor that sigmoids alone read needs no wider range. SiLU's argument x needs none
-below -6.26, where the product x * sigmoid(x) is zero whatever x is.
+5.14 (-ln 521 and ln 171, a hundredth of a step past the ties): a tensor that sigmoids alone read needs no wider range.
+SiLU's argument x needs none below -6.26, where the product x * sigmoid(x) is zero whatever x is.
 """
 
 from __future__ import annotations
