@@ -1,5 +1,6 @@
 """A LeakyReLU's steps on the real XNNPACK kernels, which hold both of its slopes in 8 fractional bits."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -25,23 +26,45 @@ SLOPES = (0.05, 0.1, 0.2, -0.3)
 
 
 def leaky(build: Any, slope: float) -> Graph:
-    return build.graph(
+    """A LeakyReLU of tensors that are negative for the most part."""
+    graph: Graph = build.graph(
         build.conv("a", "input", 3, 8), LeakyRelu(name="f", inputs=("a",), slope=slope), build.conv("out", "f", 8, 3)
     )  # fmt: skip
+    graph.parameters()["a", "bias"].sub_(1.5)
+    return graph
+
+
+def badly_stepped(graph: Graph, images: Images, slope: float) -> dict[str, QuantParams]:
+    """Ranges as chosen, the output's step widened until 256 slope r lies between two whole numbers."""
+    chosen = choose_ranges(graph, calibrate(graph, images), RangeRule())
+    exact = FRACTION * abs(slope) * chosen["a"].scale / chosen["f"].scale
+    step = chosen["f"].scale * exact / (math.floor(exact - 0.5) + 0.5)
+    return chosen | {"f": QuantParams(step, chosen["f"].zero_point)}
+
+
+def failures(network: QuantizedGraph, images: Images, file: Path) -> list[str]:
+    """Operators that XNNPACK computes otherwise than the graph says."""
+    size = images[0].shape[:2]
+    file.write_bytes(emit_tflite(network, Precision.INT8, IODtype.INT8, [size], {}))
+    runner = LiteRTRunner(file, IOContract(IODtype.INT8, Layout.NHWC, 3, 1, 1.0, (size,), True), Kernels.XNNPACK)
+    case = ParityCase("noise", images[0][None] / 255)
+    rows = compare_operators(file.name, Precision.INT8, network, runner, "litert-xnnpack", case)
+    return [row.operator for row in rows if not row.passed]
 
 
 @pytest.mark.parametrize("slope", SLOPES)
 def test_xnnpack_computes_what_the_graph_says(slope: float, build: Any, noise: Images, tmp_path: Path) -> None:
     graph = leaky(build, slope)
-    chosen = with_exact_slopes(graph, choose_ranges(graph, calibrate(graph, noise), RangeRule()))
+    chosen = with_exact_slopes(graph, badly_stepped(graph, noise, slope))
     network = QuantizedGraph(graph, chosen, quantize_weights(graph, chosen))
-    file, size = tmp_path / "model.tflite", noise[0].shape[:2]
-    file.write_bytes(emit_tflite(network, Precision.INT8, IODtype.INT8, [size], {}))
-    contract = IOContract(IODtype.INT8, Layout.NHWC, 3, 1, 1.0, (size,), True)
-    runner = LiteRTRunner(file, contract, Kernels.XNNPACK)
-    case = ParityCase("noise", noise[0][None] / 255)
-    rows = compare_operators("model.tflite", Precision.INT8, network, runner, "litert-xnnpack", case)
-    assert [row.describe() for row in rows if not row.passed] == []
+    assert failures(network, noise, tmp_path / "model.tflite") == []
+
+
+def test_and_not_with_steps_between_its_numbers(build: Any, noise: Images, tmp_path: Path) -> None:
+    graph = leaky(build, 0.05)
+    chosen = badly_stepped(graph, noise, 0.05)
+    network = QuantizedGraph(graph, chosen, quantize_weights(graph, chosen))
+    assert failures(network, noise, tmp_path / "model.tflite") == ["f"]
 
 
 @pytest.mark.parametrize("slope", SLOPES)
