@@ -15,12 +15,17 @@ from PIL import Image
 
 
 def downsample(hr: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
-    """Reduce an RGB image (H, W, 3) to (H/scale, W/scale, 3); H and W are multiples of `scale`."""
+    """Reduce an image (H, W, 3) or (H, W, 1) to (H/scale, W/scale, C); H and W are multiples of `scale`."""
     height, width, _ = hr.shape
     if height % scale or width % scale:
         raise ValueError(f"{height}x{width} is not a multiple of {scale}: crop it with crop_to_multiple first")
-    small = Image.fromarray(hr).resize((width // scale, height // scale), Image.Resampling.BICUBIC)
-    return np.asarray(small)
+    return resized(hr, (height // scale, width // scale))
+
+
+def resized(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """An image (H, W, 3) or (H, W, 1) brought to a size (h, w) by Pillow's bicubic kernel."""
+    picture = Image.fromarray(image if image.shape[2] > 1 else image[:, :, 0])
+    return np.asarray(picture.resize(size[::-1], Image.Resampling.BICUBIC)).reshape(*size, image.shape[2])
 
 
 def crop_to_multiple(image: NDArray[np.uint8], multiple: int) -> NDArray[np.uint8]:

@@ -47,7 +47,7 @@ def calibrate(graph: Graph, images: Sequence[np.ndarray], progress: Progress = s
         if image.shape[2] != graph.input.channels:
             found, wanted = image.shape[2], graph.input.channels
             why = f"calibration images have {found} channels, the network takes {wanted}"
-            raise CalibrationError(f"{why}; INT8 is for networks on RGB images, export a float target")
+            raise CalibrationError(f"{why}; INT8 is for networks on RGB or grey images, export a float target")
     collector = _Collector(max(1, POSITIONS_PER_TENSOR // len(images)), torch.Generator().manual_seed(seed))
     with torch.no_grad():
         for done, image in enumerate(images):

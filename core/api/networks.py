@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+import numpy as np
 
 from edgesr.api.export_request import ExportRequest, Job
 from edgesr.api.facts import describe_npu, describe_origin, describe_quantization
+from edgesr.api.proving import with_channels
 from edgesr.api.widths import WidthPlan
 from edgesr.architecture import SRModel
 from edgesr.errors import ExportError
@@ -34,11 +37,19 @@ class Networks:
         self.model = model
         self.graph = graph
         self.folds = tuple(folds)
-        self.images = load_calibration_images(request.calibration, model.size_multiple, progress)
+        images = load_calibration_images(request.calibration, model.size_multiple, progress)
+        self.images = dataclasses.replace(images, pieces=self._of_its_channels(images.pieces))
         self._progress = progress
         self._folded: dict[tuple[str, ...], tuple[Graph, list[FoldRecord]]] = {}
         self._quantizations: dict[tuple[float, tuple[str, ...]], Quantization] = {}
         self._plans: dict[str, WidthPlan] = {}
+
+    def _photographs(self) -> tuple[np.ndarray, ...]:
+        return load_photographs(self.request.calibration, self._progress)
+
+    def _of_its_channels(self, images: Iterable[np.ndarray]) -> tuple[np.ndarray, ...]:
+        """RGB images as a grey network takes them; for other numbers of channels calibration refuses them."""
+        return tuple(with_channels(image, 1) if self.graph.input.channels == 1 else image for image in images)
 
     def network(self, job: Job) -> Graph | QuantizedGraph:
         """What the file of a job computes, its last shuffle included."""
@@ -75,7 +86,7 @@ class Networks:
         if key not in self._quantizations:
             recipe = next(recipe for recipe in RECIPES if recipe.name == self.request.effort)
             recipe = dataclasses.replace(recipe, max_mac_growth=growth)
-            photographs = load_photographs(self.request.calibration, self._progress) if recipe.learning else None
+            photographs = self._of_its_channels(self._photographs()) if recipe.learning else None
             self._quantizations[key] = quantize(
                 self._graph(job.npu)[0], self.images.pieces, recipe, self._progress, photographs=photographs,
                 saved=self.request.out / LEARNING_FOLDER,
@@ -87,6 +98,6 @@ class Networks:
         if job.npu.name not in self._plans:
             self._plans[job.npu.name] = WidthPlan(
                 self.request.max_drop_db, job.npu, self._graph(job.npu)[0], self.images.pieces,
-                self.request.calibration, self._progress,
+                lambda: self._of_its_channels(self._photographs()), self._progress,
             )  # fmt: skip
         return self._plans[job.npu.name]

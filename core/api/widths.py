@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from edgesr.graph import Graph
 from edgesr.npu_profile import NpuProfile
 from edgesr.progress import Progress
 from edgesr.quant.mixed_precision import Assignment, WidthChooser, judging_pairs
-from edgesr.quant.photographs import LabelledImage, load_photographs
+from edgesr.quant.photographs import LabelledImage
 from edgesr.quantized import QuantizedGraph
 from edgesr.target import Format, Precision, Target
 from edgesr.threads import torch_threads
@@ -37,13 +36,13 @@ class WidthPlan:
 
     def __init__(
         self, max_drop_db: float | None, npu: NpuProfile, reference: Graph, images: Sequence[np.ndarray],
-        calibration: Path | None, progress: Progress,
+        photographs: Callable[[], Sequence[np.ndarray]], progress: Progress,
     ) -> None:  # fmt: skip
         self._budget_db = max_drop_db
         self._npu = npu
         self._reference = reference
         self._images = images
-        self._calibration = calibration
+        self._photographs = photographs
         self._progress = progress
         self._chooser: WidthChooser | None = None
         self._pairs: list[LabelledImage] | None = None
@@ -74,7 +73,7 @@ class WidthPlan:
 
     def _pairs_of(self, narrow: QuantizedGraph) -> list[LabelledImage]:
         if self._pairs is None:
-            self._pairs = judging_pairs(load_photographs(self._calibration, self._progress), narrow.graph)
+            self._pairs = judging_pairs(self._photographs(), narrow.graph)
         return self._pairs
 
     def facts(self, target: Target, network: QuantizedGraph) -> dict[str, object]:

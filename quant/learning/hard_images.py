@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from edgesr.degradation import downsample
+from edgesr.degradation import downsample, resized
 from edgesr.images import Image8
 from edgesr.quant.photographs import LabelledImage
 
@@ -25,7 +25,10 @@ REDUCTIONS = (1.25, 1.5, 2.0)
 def hard_images(
     sources: Sequence[Image8], count: int, side: int, scale: int, generator: np.random.Generator
 ) -> list[LabelledImage]:
-    """`count` inputs (side, side, 3) with their truth, `scale` times as large: in turn reduced, stretched and drawn."""
+    """`count` inputs (side, side, C) with their truth, `scale` times as large: in turn reduced, stretched and drawn.
+
+    C is that of the sources, 3 or 1.
+    """
     makers = (_reduced, _stretched, _drawn)
     pictures = [makers[i % 3](sources, side, scale, generator) for i in range(count)]
     return [LabelledImage(downsample(picture, scale), picture) for picture in pictures]
@@ -35,15 +38,14 @@ def _reduced(sources: Sequence[Image8], side: int, scale: int, generator: np.ran
     """A piece of a source, reduced once more, in slightly raised contrast."""
     large = side * scale
     piece = _piece(sources, round(large * float(generator.choice(REDUCTIONS))), generator)
-    small = Image.fromarray(piece).resize((large, large), Image.Resampling.BICUBIC)
-    return _contrasted(np.asarray(small), float(generator.uniform(1.0, 1.6)), generator)
+    return _contrasted(resized(piece, (large, large)), float(generator.uniform(1.0, 1.6)), generator)
 
 
 def _stretched(sources: Sequence[Image8], side: int, scale: int, generator: np.random.Generator) -> Image8:
     """A piece of a source with its contrast stretched until much of it saturates."""
     large = side * scale
-    piece = Image.fromarray(_piece(sources, large, generator)).resize((large, large), Image.Resampling.BICUBIC)
-    return _contrasted(np.asarray(piece), float(generator.uniform(1.5, 3.5)), generator)
+    piece = resized(_piece(sources, large, generator), (large, large))
+    return _contrasted(piece, float(generator.uniform(1.5, 3.5)), generator)
 
 
 def _contrasted(image: Image8, gain: float, generator: np.random.Generator) -> Image8:
@@ -62,7 +64,6 @@ def _piece(sources: Sequence[Image8], side: int, generator: np.random.Generator)
 
 def _drawn(sources: Sequence[Image8], side: int, scale: int, generator: np.random.Generator) -> Image8:
     """Shapes, lines and text in flat colours, drawn larger and reduced."""
-    del sources
     factor = max(2 * scale, SUPERSAMPLING)
     large, unit = side * factor, factor / SUPERSAMPLING
     picture = Image.new("RGB", (large, large), _colour(generator))
@@ -81,8 +82,9 @@ def _drawn(sources: Sequence[Image8], side: int, scale: int, generator: np.rando
             text = "".join(generator.choice(list(LETTERS), 8))
             font = ImageFont.load_default(size=round(unit * generator.integers(10, 60)))
             pen.text((x0, y0), text, fill=colour, font=font)
-    reduced = picture.resize((side * scale, side * scale), Image.Resampling.BICUBIC)
-    return np.asarray(reduced)
+    is_grey = sources[0].shape[2] == 1
+    drawn = np.asarray(picture.convert("L"))[:, :, None] if is_grey else np.asarray(picture)
+    return resized(drawn, (side * scale, side * scale))
 
 
 def _colour(generator: np.random.Generator) -> tuple[int, int, int]:

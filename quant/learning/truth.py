@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from PIL import Image
 
+from edgesr.degradation import resized
 from edgesr.graph import Graph
 from edgesr.quant.calibration import to_tensor
 from edgesr.quant.drop import byte_psnr_db
@@ -37,4 +36,4 @@ def undoes_reduction(graph: Graph, pairs: Sequence[LabelledImage]) -> bool:
 
 def _enlarged(pair: LabelledImage) -> torch.Tensor:
     height, width = pair.hr.shape[:2]
-    return to_tensor(np.asarray(Image.fromarray(pair.lr).resize((width, height), Image.Resampling.BICUBIC)))
+    return to_tensor(resized(pair.lr, (height, width)))

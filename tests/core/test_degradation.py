@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgesr.degradation import crop_to_multiple, downsample
+from edgesr.degradation import crop_to_multiple, downsample, resized
 from edgesr.images import load_rgb, pair_folders
 
 SET5 = Path(os.environ.get("EDGESR_SHARED", Path(__file__).parents[3] / "shared")) / "images" / "set5"
@@ -13,6 +13,13 @@ SET5 = Path(os.environ.get("EDGESR_SHARED", Path(__file__).parents[3] / "shared"
 def test_a_flat_picture_stays_flat() -> None:
     small = downsample(np.full((16, 24, 3), 77, np.uint8), 4)
     assert small.shape == (4, 6, 3) and small.dtype == np.uint8 and (small == 77).all()
+
+
+def test_grey_pictures_are_reduced_like_each_channel_of_a_colour_one() -> None:
+    colour = np.random.default_rng(0).integers(0, 256, (12, 20, 3), np.uint8)
+    channels = [downsample(colour[:, :, c : c + 1], 4) for c in range(3)]
+    assert np.array_equal(np.concatenate(channels, axis=2), downsample(colour, 4))
+    assert resized(colour[:, :, :1], (7, 5)).shape == (7, 5, 1)
 
 
 def test_sizes_that_do_not_divide_are_refused_and_cropped() -> None:

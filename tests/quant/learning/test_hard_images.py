@@ -34,6 +34,11 @@ def test_what_is_drawn_is_as_fine_for_the_input_whatever_the_scale(photographs: 
     assert detail[0] == pytest.approx(detail[1], rel=0.3)
 
 
+def test_grey_photographs_make_grey_ones_of_every_kind(photographs: Images) -> None:
+    found = made(tuple(image[:, :, :1] for image in photographs))
+    assert [image.shape for image in found] == [(32, 32, 1)] * 12
+
+
 def test_the_same_seed_gives_the_same_bytes(photographs: Images) -> None:
     first, again, other = (made(photographs, seed=seed) for seed in (1, 1, 2))
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
