@@ -3,7 +3,8 @@
 Float files are compared with the float64 network by largest error, relative L2 error and PSNR. On inputs where PyTorch
 itself, in float32, errs by more than a third of a limit, the limit is three times that error: no conversion can be
 better than the arithmetic. On noise that PyTorch holds its weights as the file stores them; on natural images, whose
-errors a user sees, nothing excuses the rounding of weights. A float file that gives bytes may be off by what rounding
+errors a user sees, nothing excuses the rounding of weights; and no limit is widened beyond a fixed one (see tolerance:
+`WIDEST_ON_NATURAL`, `WIDEST_ON_NOISE`). A float file that gives bytes may be off by what rounding
 the float64 network's own image to bytes costs, besides. INT8 files are compared with the network by PSNR,
 against the PSNR that exact integer arithmetic on the same integers has, over the image and over its border alone:
 rounding is amplified by gates, so single steps prove nothing end to end; operator by operator they do (see
@@ -31,7 +32,13 @@ from edgesr.runtime.metrics import to_uint8
 from edgesr.runtime.operator_parity import OperatorRow, norm
 from edgesr.runtime.picture_error import PictureError, compare_pictures
 from edgesr.runtime.runner import Runner
-from edgesr.runtime.tolerance import FLOAT_TOLERANCES, INTEGER_TOLERANCE, FloatTolerance
+from edgesr.runtime.tolerance import (
+    FLOAT_TOLERANCES,
+    INTEGER_TOLERANCE,
+    WIDEST_ON_NATURAL,
+    WIDEST_ON_NOISE,
+    FloatTolerance,
+)
 from edgesr.runtime.torch_runner import GraphRunner, IntegerRunner, TorchRunner
 from edgesr.target import IODtype, Precision
 
@@ -165,7 +172,8 @@ def compare_end_to_end(
         if not isinstance(network, QuantizedGraph):
             limits = FLOAT_TOLERANCES[precision].scaled(model.value_range)
             rough = (unrounded if case.natural else rounded).run(case.image)
-            limits = limits.at_least(*_errors(rough, expected), psnr_db(rough, expected, model.value_range))
+            widest = (WIDEST_ON_NATURAL if case.natural else WIDEST_ON_NOISE)[precision].scaled(model.value_range)
+            limits = limits.at_least(*_errors(rough, expected), psnr_db(rough, expected, model.value_range), widest)
             if contract is not None and contract.dtype is not IODtype.FLOAT32:
                 stored = contract.rounded(expected)
                 limits = limits.beside(*_errors(stored, expected), psnr_db(stored, expected, model.value_range))
@@ -222,11 +230,11 @@ def _errors(found: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
 
 def _float_excess(row: ParityRow, limit: FloatTolerance) -> str | None:
     if not row.max_abs <= limit.max_abs:
-        return f"max abs {row.max_abs:.2g} > {limit.max_abs:.2g}"
+        return f"max abs {row.max_abs:.2g} > {limit.max_abs:.2g}{limit.cap}"
     if not row.relative_l2 <= limit.relative_l2:
-        return f"relative L2 {row.relative_l2:.2g} > {limit.relative_l2:.2g}"
+        return f"relative L2 {row.relative_l2:.2g} > {limit.relative_l2:.2g}{limit.cap}"
     if not row.psnr_db >= limit.psnr_db:
-        return f"PSNR {row.psnr_db:.1f} < {limit.psnr_db:.1f} dB"
+        return f"PSNR {row.psnr_db:.1f} < {limit.psnr_db:.1f} dB{limit.cap}"
     return None
 
 

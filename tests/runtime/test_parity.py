@@ -241,6 +241,31 @@ def test_ill_conditioned_networks_are_judged_by_what_float32_can_do(small: Any, 
         assert row.passed is (factor < 3), row.why
 
 
+@pytest.mark.parametrize(
+    ("name", "precision"), [("natural", Precision.FP32), ("noise", Precision.FP32), ("natural", Precision.FP16)]
+)
+def test_a_spoilt_yardstick_excuses_no_file(
+    name: str, precision: Precision, small: Any, images: list[np.ndarray]
+) -> None:
+    """In float32 the network works on an image that it has changed before, as it once did; the file errs likewise."""
+
+    class InPlace(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            offset = 0.45 if x.dtype is torch.float64 else 0.9  # subtracted a second time
+            return x.sub_(offset) * 0.5
+
+    model = SRModel("in place", "test", InPlace(), {}, 1, "test", "")
+    reference, float32 = TorchRunner(model), TorchRunner(model, torch.float32)
+    case = ParityCase(name, images[0][None, :30, :40] / 255)
+    wrong = Fixed(float32.run)
+    _, row = compare_end_to_end("f", precision, small.graph, model, reference, [wrong], [case])
+    assert row.max_abs == pytest.approx(0.225) and row.why is not None
+    limit = {"natural": {"fp32": "0.002", "fp16": "0.1"}, "noise": {"fp32": "0.02"}}[name][precision.value]
+    assert row.why.startswith(f"max abs 0.22 > {limit} (PyTorch's float32 errs too"), row.why
+    _, sound = compare_end_to_end("f", precision, small.graph, model, reference, [reference], [case])
+    assert sound.passed
+
+
 def test_reports_say_what_failed(export: Any, tampered: Any, images: list[np.ndarray]) -> None:
     exported = export("onnx-int8", IODtype.INT8, Layout.NCHW)
     report = tampered(exported, lambda file: file.swap(C2, 3, 7)).check(images)

@@ -1,9 +1,18 @@
+import dataclasses
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
 
-from edgesr.runtime.tolerance import FLOAT_TOLERANCES, INTEGER_TOLERANCE, YARDSTICK_FACTOR, FloatTolerance
+from edgesr.runtime.tolerance import (
+    FLOAT_TOLERANCES,
+    INTEGER_TOLERANCE,
+    WIDEST_ON_NATURAL,
+    WIDEST_ON_NOISE,
+    YARDSTICK_FACTOR,
+    FloatTolerance,
+)
 from edgesr.target import Precision
 
 
@@ -26,9 +35,10 @@ def test_absolute_errors_scale_with_the_value_range() -> None:
 
 
 def test_limits_widen_to_the_yardstick_alone() -> None:
-    limits = FloatTolerance(1e-3, 1e-4, 60.0)
-    assert limits.at_least(1e-4, 1e-5, 90.0) == limits, "a better yardstick narrows nothing"
-    widened = limits.at_least(2e-3, 1e-5, 50.0)
+    limits, widest = FloatTolerance(1e-3, 1e-4, 60.0), FloatTolerance(1.0, 1.0, 0.0)
+    assert limits.at_least(1e-4, 1e-5, 90.0, widest) == limits, "a better yardstick narrows nothing"
+    widened = limits.at_least(2e-3, 1e-5, 50.0, widest)
+    assert not widened.is_capped
     assert widened.max_abs == YARDSTICK_FACTOR * 2e-3
     assert widened.relative_l2 == limits.relative_l2
     assert widened.psnr_db == pytest.approx(50.0 - 20 * math.log10(YARDSTICK_FACTOR))
@@ -37,7 +47,32 @@ def test_limits_widen_to_the_yardstick_alone() -> None:
 @pytest.mark.parametrize("errors", [(math.inf, math.inf), (math.nan, 1e-9), (1e-9, math.inf)])
 def test_a_yardstick_that_overflows_widens_nothing(errors: tuple[float, float]) -> None:
     limits = FloatTolerance(1e-3, 1e-4, 60.0)
-    assert limits.at_least(*errors, 0.0) == limits
+    assert limits.at_least(*errors, 0.0, FloatTolerance(1.0, 1.0, 0.0)) == limits
+
+
+@pytest.mark.parametrize("precision", FLOAT_TOLERANCES)
+@pytest.mark.parametrize("caps", [WIDEST_ON_NATURAL, WIDEST_ON_NOISE], ids=["natural", "noise"])
+def test_no_yardstick_widens_beyond_the_cap(precision: Precision, caps: Mapping[Precision, FloatTolerance]) -> None:
+    limits, widest = FLOAT_TOLERANCES[precision].scaled(255.0), caps[precision].scaled(255.0)
+    for error in (1e4, 1e30):
+        widened = limits.at_least(error, error, -20 * math.log10(error), widest)
+        assert widened == dataclasses.replace(widest, is_capped=True)
+        assert widened.beside(1.0, 1.0, 10.0).is_capped and "more than rounding excuses" in widened.cap
+    just = [0.999 * value / YARDSTICK_FACTOR for value in (widest.max_abs, widest.relative_l2)]
+    found = limits.at_least(*just, widest.psnr_db + 20 * math.log10(YARDSTICK_FACTOR) + 0.1, widest)
+    assert not found.is_capped and found.cap == ""
+
+
+def test_the_caps_are_the_documented_multiples() -> None:
+    gate, natural, noise = (table[Precision.FP32] for table in (FLOAT_TOLERANCES, WIDEST_ON_NATURAL, WIDEST_ON_NOISE))
+    assert natural.max_abs == pytest.approx(40 * gate.max_abs) and noise.max_abs == pytest.approx(400 * gate.max_abs)
+    assert natural.max_abs == pytest.approx(1 / 510, rel=0.03), "half an 8-bit step"
+    assert natural.relative_l2 == pytest.approx(natural.max_abs / 0.5)
+    assert natural.psnr_db == pytest.approx(-20 * math.log10(natural.max_abs), abs=0.1)
+    gate, natural, noise = (table[Precision.FP16] for table in (FLOAT_TOLERANCES, WIDEST_ON_NATURAL, WIDEST_ON_NOISE))
+    assert natural.max_abs == pytest.approx(4 * gate.max_abs) and natural.relative_l2 == 4 * gate.relative_l2
+    assert natural.psnr_db == pytest.approx(gate.psnr_db - 20 * math.log10(4), abs=0.1)
+    assert noise.max_abs == pytest.approx(400 * gate.max_abs)
 
 
 def test_small_images_may_lose_more_psnr() -> None:
