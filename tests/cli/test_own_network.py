@@ -126,3 +126,26 @@ def test_what_does_not_match_is_a_usage_error(
     monkeypatch.chdir(net.parent)
     outcome = run(command, model, *options)
     assert outcome.code == 2 and outcome.out == "" and message in outcome.err
+
+
+def test_a_size_off_the_multiple_is_written_padded_and_said(run: Run, tmp_path: Path) -> None:
+    source = SOURCE.replace("3, 1, 1)", "3, 2, 1)").replace(
+        "self.d(torch.relu(self.c(x)))", "self.d(self.u(self.c(x)))"
+    )
+    source = source.replace(
+        "        self.d =", "        self.u = nn.UpsamplingNearest2d(scale_factor=2)\n        self.d ="
+    )
+    (tmp_path / "halving.py").write_text(source)
+    names: dict[str, Any] = {}
+    exec(source.replace("print", "str"), names)
+    torch.save(names["Net"](2).state_dict(), tmp_path / "w.pth")
+    given = ("--weights", tmp_path / "w.pth", "--init", '{"n": 2}', "-t", "tflite-fp32", "-o", tmp_path / "out")
+    outcome = run("export", f"{tmp_path / 'halving.py'}:Net", *given, "--size", "11x16")
+    assert outcome.code == 0, outcome.err
+    assert (
+        outcome.err.count("images of 11x16 go in as 12x16, their last row and column repeated, and come out cut") == 1
+    )
+    (artifact,) = json.loads((tmp_path / "out" / "manifest.json").read_text())["artifacts"]
+    contract = artifact["contract"]
+    assert (contract["sizes"], contract["size_multiple"], contract["padding"]) == ([[12, 16]], 2, "replicate")
+    assert artifact["facts"]["padded_sizes"] == [[11, 16]]
