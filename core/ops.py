@@ -12,6 +12,7 @@ from torch import Tensor
 
 from edgesr.convolution import Conv2d, Convolution, DepthwiseConv2d
 from edgesr.operator import Activation, Op, TensorSpec
+from edgesr.resampling import MaxPool, ResizeNearest
 
 __all__ = [
     "VOCABULARY",
@@ -27,6 +28,7 @@ __all__ = [
     "DepthwiseConv2d",
     "HardSwish",
     "LeakyRelu",
+    "MaxPool",
     "Mul",
     "Op",
     "Relu",
@@ -259,29 +261,6 @@ class DepthToSpace(Op):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class ResizeNearest(Op):
-    """Every position repeated factor x factor times."""
-
-    factor: int
-
-    def __post_init__(self) -> None:
-        """Refuse to repeat nothing."""
-        if self.factor < 1:
-            raise self._fail(f"factor {self.factor} is not positive")
-
-    def infer(self, *inputs: TensorSpec) -> TensorSpec:
-        """`factor` times the scale."""
-        (x,) = inputs
-        if x.scale is None:
-            raise self._fail("its input is a constant")
-        return TensorSpec(self.name, x.channels, x.scale * self.factor)
-
-    def evaluate(self, *inputs: Tensor) -> Tensor:
-        """As torch.nn.functional.interpolate in mode nearest."""
-        return F.interpolate(inputs[0], scale_factor=float(self.factor), mode="nearest")
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
 class Slice(Op):
     """Channels start..stop-1."""
 
@@ -317,6 +296,7 @@ VOCABULARY: tuple[type[Op], ...] = (
     Clip,
     DepthToSpace,
     ResizeNearest,
+    MaxPool,
     Slice,
     Requantize,
 )

@@ -24,6 +24,7 @@ from edgesr.ops import (
     DepthwiseConv2d,
     HardSwish,
     LeakyRelu,
+    MaxPool,
     Mul,
     Op,
     Relu,
@@ -288,6 +289,16 @@ def _resize_nearest(reader: NodeReader) -> str:
     return reader.add(ResizeNearest(name=reader.name, inputs=(reader.tensor(0),), factor=int(factors[0])))
 
 
+def _max_pool(reader: NodeReader) -> tuple[str, OpaqueValue]:
+    """The values; their indices are of no use to images."""
+    window, padding, dilation = reader.integers(1), reader.integers(3), reader.integers(4)
+    stride = reader.integers(2) if reader.arguments[2] else window
+    if len({*window, *stride}) != 1 or any(padding) or set(dilation) != {1} or reader.arguments[5]:
+        raise reader.fail("only square windows side by side can be exported, without padding, dilation or ceil_mode")
+    pool = MaxPool(name=reader.name, inputs=(reader.tensor(0),), window=window[0])
+    return reader.add(pool), OpaqueValue()
+
+
 def _split(reader: NodeReader) -> tuple[str, ...]:
     sizes = reader.arguments[1]
     assert isinstance(sizes, (list, tuple))
@@ -331,6 +342,7 @@ HANDLERS: dict[str, Handler] = {
     "aten.cat.default": _concat,
     "aten.pixel_shuffle.default": _pixel_shuffle,
     "aten.upsample_nearest2d.vec": _resize_nearest,
+    "aten.max_pool2d_with_indices.default": _max_pool,
     "aten.split_with_sizes.default": _split,
     "aten.slice.Tensor": _slice,
 }

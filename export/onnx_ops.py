@@ -26,6 +26,7 @@ from edgesr.ops import (
     DepthwiseConv2d,
     HardSwish,
     LeakyRelu,
+    MaxPool,
     Mul,
     Op,
     Relu,
@@ -287,6 +288,15 @@ def _resize_nearest(emission: Emission, op: Op) -> None:
     emission.result(op, name)
 
 
+def _max_pool(emission: Emission, op: Op) -> None:
+    assert isinstance(op, MaxPool)
+    window = [op.window, op.window]
+    name = emission.node(
+        "MaxPool", emission.inputs(op), emission.real_name(op), kernel_shape=window, strides=window
+    )  # fmt: skip
+    emission.result(op, name)
+
+
 def _slice(emission: Emission, op: Op) -> None:
     assert isinstance(op, Slice)
     bounds = [("starts", op.start), ("ends", op.stop), ("axes", 1)]
@@ -311,6 +321,7 @@ EMITTERS: dict[type[Op], Emitter] = {
     Clip: _clip,
     DepthToSpace: _depth_to_space,
     ResizeNearest: _resize_nearest,
+    MaxPool: _max_pool,
     Slice: _slice,
     Requantize: _requantize,
 }

@@ -41,7 +41,6 @@ OUTSIDE: dict[str, Known] = {
     "aten.native_layer_norm.default": Known("RSQRT", "it normalizes by each position's own statistics"),
     "aten.upsample_bilinear2d.vec": Known("RESIZE_BILINEAR", "use mode='nearest' or a pixel shuffle"),
     "aten.upsample_bicubic2d.vec": Known("", "use mode='nearest' or a pixel shuffle"),
-    "aten.max_pool2d_with_indices.default": Known("MAX_POOL_2D", "use a strided convolution or average pooling"),
     "aten.mean.dim": Known("MEAN"),
     "aten.sum.dim_IntList": Known("SUM"),
     "aten._softmax.default": Known("SOFTMAX"),

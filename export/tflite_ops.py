@@ -25,6 +25,7 @@ from edgesr.ops import (
     DepthwiseConv2d,
     HardSwish,
     LeakyRelu,
+    MaxPool,
     Mul,
     Op,
     Relu,
@@ -323,6 +324,15 @@ def _resize_nearest(emission: Emission, op: Op) -> None:
     )  # fmt: skip
 
 
+def _max_pool(emission: Emission, op: Op) -> None:
+    assert isinstance(op, MaxPool)
+    emission.require_shared_grid(op)
+    options = schema.Pool2DOptionsT()
+    options.padding = schema.Padding.VALID
+    options.strideH = options.strideW = options.filterHeight = options.filterWidth = op.window
+    emission.add(Builtin.MAX_POOL_2D, (1, 2, 3), op, options, Options.Pool2DOptions)
+
+
 def _slice(emission: Emission, op: Op) -> None:
     """STRIDED_SLICE over channels alone: LiteRT's SLICE refuses to follow a resized input."""
     assert isinstance(op, Slice)
@@ -359,6 +369,7 @@ EMITTERS: dict[type[Op], Emitter] = {
     Clip: _clip,
     DepthToSpace: _depth_to_space,
     ResizeNearest: _resize_nearest,
+    MaxPool: _max_pool,
     Slice: _slice,
     Requantize: _requantize,
 }

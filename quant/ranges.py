@@ -2,8 +2,8 @@
 
 The input and the output image lie on the 1/255 grid with zero point -128: uint8 input is exact, and int8 saturation at
 the output is the clip to [0, 1]. Sigmoid and Tanh have the output grids that TFLite prescribes. Operators that only
-move values (concat, depth-to-space, slice, nearest resize) have one quantization for all they read and write, because
-the runtimes move integers.
+move values or choose among them (concat, depth-to-space, slice, nearest resize, max pooling) have one quantization for
+all they read and write, because the runtimes move integers.
 
 What a function cannot tell apart needs no integers. On its grid of 1/256 a sigmoid is 0 below -6.26 and 255/256 above
 5.14 (-ln 521 and ln 171, a hundredth of a step past the ties): a tensor that sigmoids alone read needs no wider range.
@@ -22,11 +22,11 @@ from torch import Tensor
 
 from edgesr.errors import CalibrationError, ExportError
 from edgesr.graph import Graph
-from edgesr.ops import Concat, DepthToSpace, Mul, Op, ResizeNearest, Sigmoid, Slice, Tanh
+from edgesr.ops import Concat, DepthToSpace, MaxPool, Mul, Op, ResizeNearest, Sigmoid, Slice, Tanh
 from edgesr.quant.calibration import Calibration, TensorStatistics
 from edgesr.quantized import IMAGE_GRID, QuantParams
 
-MOVERS = (Concat, DepthToSpace, ResizeNearest, Slice)
+MOVERS = (Concat, DepthToSpace, MaxPool, ResizeNearest, Slice)
 FUNCTION_GRIDS: Mapping[type[Op], QuantParams] = {
     Sigmoid: QuantParams(1 / 256, -128),
     Tanh: QuantParams(1 / 128, 0),

@@ -36,6 +36,7 @@ from edgesr.ops import (
     DepthwiseConv2d,
     HardSwish,
     LeakyRelu,
+    MaxPool,
     Mul,
     Op,
     Relu,
@@ -67,7 +68,7 @@ def quantized_by_range(
         traces = [graph.trace(image) for image in images]
     group = {name: name for name in graph.specs}
     for op in graph:
-        if isinstance(op, (Concat, DepthToSpace, ResizeNearest, Slice)):
+        if isinstance(op, (Concat, DepthToSpace, MaxPool, ResizeNearest, Slice)):
             tied = {group[x] for x in (op.name, *op.inputs)}
             group = {name: op.name if g in tied else g for name, g in group.items()}
     edges = {group[graph.input.name], group[graph.output]} if image_edges else set()
@@ -254,6 +255,7 @@ OTHERS = (
     OperatorCase("clip-above", unary(Clip, low=float("-inf"), high=0.5)),
     OperatorCase("depth-to-space", unary(DepthToSpace, block=2, order=ShuffleOrder.DCR)),
     OperatorCase("resize-nearest", unary(ResizeNearest, factor=3), fixed_size=True),
+    OperatorCase("max-pool", unary(MaxPool, window=2), EVEN, multiple=2),
     OperatorCase("slice", unary(Slice, start=1, stop=3)),
 )
 BINARIES = tuple(

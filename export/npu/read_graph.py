@@ -26,6 +26,7 @@ from edgesr.ops import (
     DepthwiseConv2d,
     HardSwish,
     LeakyRelu,
+    MaxPool,
     Mul,
     Op,
     Relu,
@@ -54,6 +55,7 @@ KINDS: dict[type[Op], str] = {
     HardSwish: "HARD_SWISH",
     DepthToSpace: "DEPTH_TO_SPACE",
     ResizeNearest: "RESIZE_NEAREST_NEIGHBOR",
+    MaxPool: "MAX_POOL_2D",
     Slice: "STRIDED_SLICE",
     Requantize: "QUANTIZE",
 }
@@ -139,6 +141,8 @@ def _attributes(op: Op, source: FileTensor, output: FileTensor) -> Attributes:
         known = replace(known, block=op.block)
     if isinstance(op, ResizeNearest):
         known = replace(known, mode="nearest", align_corners=False, half_pixel_centers=False)
+    if isinstance(op, MaxPool):
+        known = replace(known, kernel=(op.window,) * 2, stride=(op.window,) * 2, padding="VALID")
     if isinstance(op, Slice):
         known = replace(known, strides=(1, 1, 1, 1), ellipsis_mask=0, offset=False)
     return known

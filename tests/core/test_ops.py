@@ -25,6 +25,7 @@ from edgesr.ops import (
     DepthwiseConv2d,
     HardSwish,
     LeakyRelu,
+    MaxPool,
     Mul,
     Op,
     Relu,
@@ -85,6 +86,16 @@ def shuffled(op: DepthToSpace, x: Tensor) -> Tensor:
 
 def repeated(op: ResizeNearest, x: Tensor) -> Tensor:
     return torch.kron(x, torch.ones(op.factor, op.factor, dtype=x.dtype))
+
+
+def pairs(x: Tensor) -> Tensor:
+    """`x` cut to even sides."""
+    return x[:, :, : x.shape[2] // 2 * 2, : x.shape[3] // 2 * 2]
+
+
+def largest(op: MaxPool, x: Tensor) -> Tensor:
+    corners = [x[:, :, i :: op.window, j :: op.window] for i in range(op.window) for j in range(op.window)]
+    return torch.stack(corners).amax(0)
 
 
 Case = tuple[Op, tuple[Tensor, ...], Callable[..., Tensor]]
@@ -151,6 +162,7 @@ CASES: dict[str, Case] = {
     "DepthToSpace DCR": (
         DepthToSpace(name="z", inputs=ONE, block=3, order=ShuffleOrder.DCR), (image(18),), shuffled
     ),
+    "MaxPool": (MaxPool(name="z", inputs=ONE, window=2), (pairs(image(3)),), largest),
     "ResizeNearest": (ResizeNearest(name="z", inputs=ONE, factor=3), (image(2),), repeated),
     "Requantize": (Requantize(name="z", inputs=ONE), (image(3),), lambda op, x: x.clone()),
     "Slice": (
@@ -293,6 +305,10 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "resized constant": (
         lambda: ResizeNearest(name="z", inputs=ONE, factor=2).infer(spec(3, None)), "its input is a constant"
+    ),
+    "no window": (lambda: MaxPool(name="z", inputs=ONE, window=0), "window 0 is not positive"),
+    "pooled constant": (
+        lambda: MaxPool(name="z", inputs=ONE, window=2).infer(spec(3, None)), "its input is a constant"
     ),
     "no factor": (lambda: ResizeNearest(name="z", inputs=ONE, factor=0), "factor 0 is not positive"),
     "slice": (lambda: Slice(name="z", inputs=ONE, start=1, stop=4).infer(spec(3)), "channels 1:4 of 3"),

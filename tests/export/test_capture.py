@@ -28,10 +28,10 @@ def kinds(graph: Graph) -> list[str]:
 
 
 def assert_captures(model: SRModel, graph: Graph, sizes: tuple[tuple[int, int], ...] = ((7, 5), (1, 1))) -> None:
-    """Beside capture's own check: at sizes of our choice, one of them a single pixel."""
+    """Beside capture's own check: at sizes of our choice, in multiples, one of them a single pixel."""
     module = model.module.double()
     for height, width in sizes:
-        x = torch.rand(2, 3, height, width, dtype=torch.float64)
+        x = torch.rand(2, 3, *(side * model.size_multiple for side in (height, width)), dtype=torch.float64)
         expected = module(x.clone())
         assert (graph.execute(x) - expected).abs().max() <= 1e-12 * max(1, expected.abs().max())
     model.module.float()
@@ -73,6 +73,10 @@ READ: dict[str, Case] = {
     "aten.avg_pool2d.default": (
         lambda m, x: m.u(F.avg_pool2d(x, 3, 1, 1)), {"u": nn.Upsample(scale_factor=2), "scale": 2},
         ["DepthwiseConv2d", "ResizeNearest"],
+    ),
+    "aten.max_pool2d_with_indices.default": (
+        lambda m, x: m.u(F.max_pool2d(x, 2)), {"u": nn.Upsample(scale_factor=2), "size_multiple": 2},
+        ["MaxPool", "ResizeNearest"],
     ),
     "aten.cat.default": (lambda m, x: torch.cat([x, m.c(x)], dim=1), {"c": conv()}, ["Conv2d", "Concat"]),
     "aten.pixel_shuffle.default": (
@@ -274,7 +278,7 @@ UNSUPPORTED: dict[str, tuple[Callable[[Any, Tensor], Any], dict[str, Any], str]]
     "pooling of what is not counted": (
         lambda m, x: F.avg_pool2d(x, 3, 1, 1, count_include_pad=False), {}, "padding that is not counted"
     ),
-    "max pooling": (lambda m, x: F.max_pool2d(x, 3, 1, 1), {}, "aten.max_pool2d_with_indices.default at forward"),
+    "max pooling": (lambda m, x: F.max_pool2d(x, 3, 1, 1), {}, "only square windows side by side"),
     "group norm": (lambda m, x: m.n(x), {"n": nn.GroupNorm(1, 3)}, "aten.native_group_norm.* at n"),
     "layer norm": (
         lambda m, x: m.n(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), {"n": nn.LayerNorm(3)}, "native_layer_norm.* at n"

@@ -14,14 +14,14 @@ from edgesr.artifact import OUTPUT_NAME
 from edgesr.errors import ExportError
 from edgesr.export.onnx import emit_onnx
 from edgesr.export.tflite import emit_tflite
-from edgesr.ops import Concat, Constant, Convolution, DepthToSpace, Requantize, ResizeNearest, Slice
+from edgesr.ops import Concat, Constant, Convolution, DepthToSpace, MaxPool, Requantize, ResizeNearest, Slice
 from edgesr.quantized import QuantizedGraph, QuantParams
 from edgesr.runtime import litert_runner, ort_runner
 from edgesr.runtime.tolerance import WIDE_TOLERANCE
 from edgesr.sixteen_bits import FORMAT_REFUSALS
 from edgesr.target import Format, IODtype, Layout, Precision
 
-MOVERS = (Concat, DepthToSpace, ResizeNearest, Slice)
+MOVERS = (Concat, DepthToSpace, MaxPool, ResizeNearest, Slice)
 KERNELS = {"xnnpack": OpResolverType.AUTO, "reference": OpResolverType.BUILTIN_REF}
 
 

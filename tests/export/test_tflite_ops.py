@@ -21,6 +21,7 @@ from edgesr.ops import (
     Conv2d,
     Convolution,
     DepthToSpace,
+    MaxPool,
     Relu,
     Requantize,
     ResizeNearest,
@@ -204,6 +205,7 @@ A, B = QuantParams(0.1, 3), QuantParams(0.11, 3)
 MOVERS = {
     "s": DepthToSpace(name="s", inputs=("x",), block=2, order=ShuffleOrder.DCR),
     "r": ResizeNearest(name="r", inputs=("x",), factor=2),
+    "m": MaxPool(name="m", inputs=("x",), window=2),
     "t": Slice(name="t", inputs=("x",), start=0, stop=2),
     "c": Concat(name="c", inputs=("x", "x")),
 }
