@@ -16,6 +16,7 @@ from edgesr.atomic import write_atomically
 from edgesr.errors import ArtifactError
 from edgesr.padding import PADDING, cut_back, pad_image, padded_size
 from edgesr.pixel_shuffle import shuffle_pixels
+from edgesr.route import Route
 from edgesr.target import IODtype, Layout, Target, find_target
 
 MANIFEST_NAME = "manifest.json"
@@ -140,9 +141,10 @@ class IOContract:
 class Artifact:
     """One exported file: its target, hash and contract, the files that prove it, and what was recorded about it.
 
-    Paths are relative to the manifest's folder. `reference` holds the PyTorch network's weights, `graph` the graph that
-    the file was emitted from. A compiled file has a `source`, the file that it was compiled from, and may need others
-    beside it: `companions` are their sha256 by name, the source's among them.
+    Paths are relative to the manifest's folder. `reference` holds the PyTorch network, `graph` the graph that the file
+    was emitted from, None where a general converter wrote it (`edgesr.route`). A compiled file has a `source`, the file
+    that it was compiled from, and may need others beside it: `companions` are their sha256 by name, the source's among
+    them.
     """
 
     file: str
@@ -151,7 +153,7 @@ class Artifact:
     size_bytes: int
     contract: IOContract
     reference: str
-    graph: str
+    graph: str | None
     facts: Mapping[str, object] = field(default_factory=dict)
     source: str | None = None
     companions: Mapping[str, str] = field(default_factory=dict)
@@ -179,7 +181,7 @@ class Artifact:
             size_bytes=_entry(plain, "size_bytes", int),
             contract=IOContract.from_json(_entry(plain, "contract", dict)),
             reference=_entry(plain, "reference", str),
-            graph=_entry(plain, "graph", str),
+            graph=_entry(plain, "graph", str) if not _is_general(plain) else None,
             facts=_entry(plain, "facts", dict),
             source=_entry(plain, "source", str) if "source" in plain else None,
             companions=_digests(_entry({"companions": {}, **plain}, "companions", dict)),
@@ -280,6 +282,11 @@ def _entry(plain: Mapping[str, object], name: str, *kinds: type[Any]) -> Any:
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         raise TypeError(f"{name} is {value!r:.40}, wanted {' or '.join(kind.__name__ for kind in kinds)}")
     return value
+
+
+def _is_general(plain: Mapping[str, object]) -> bool:
+    """Whether a file came by the general route, and so from no graph."""
+    return bool(_entry(plain, "facts", dict).get("route") == Route.GENERAL.value)
 
 
 def _digests(plain: Mapping[str, object]) -> dict[str, str]:

@@ -58,7 +58,8 @@ class Target:
     """A format and precision with its defaults and what they may be changed to.
 
     `runners` run every file of the target on this machine. `emulators` can too, but need an extra and minutes: they run
-    when they are named. Where there is a `compiler`, the file is compiled for one NPU, `npu` or what --npu says; the
+    when they are named, and so do `witnesses`, other builds of a runtime. Where there is
+    a `compiler`, the file is compiled for one NPU, `npu` or what --npu says; the
     compiled file is what is written, and `runners` run the one that it was compiled from.
     """
 
@@ -72,6 +73,12 @@ class Target:
     emulators: tuple[str, ...] = ()
     compiler: Compiler | None = None
     npu: str | None = None
+    witnesses: tuple[str, ...] = ()
+
+    @property
+    def all_runners(self) -> tuple[str, ...]:
+        """What can run the target's files on this machine, extras included."""
+        return self.runners + self.emulators + self.witnesses
 
     @property
     def default_io(self) -> IODtype:
@@ -93,17 +100,24 @@ _ONNX_IMAGE = (IODtype.UINT8, IODtype.INT8, IODtype.FLOAT32)
 _LITERT = ("litert-xnnpack", "litert-reference")
 _ORT = ("onnxruntime",)
 _HTP = ("qnn-htp",)
+_TENSORFLOW = ("tensorflow",)
 
 TARGETS: tuple[Target, ...] = (
-    Target("tflite-fp32", Format.TFLITE, Precision.FP32, _FLOAT, _TFLITE, _LITERT, "float weights and arithmetic"),
-    Target("tflite-fp16", Format.TFLITE, Precision.FP16, _FLOAT, _TFLITE, _LITERT, "half-size weights, float math"),
+    Target(
+        "tflite-fp32", Format.TFLITE, Precision.FP32, _FLOAT, _TFLITE, _LITERT, "float weights and arithmetic",
+        witnesses=_TENSORFLOW,
+    ),
+    Target(
+        "tflite-fp16", Format.TFLITE, Precision.FP16, _FLOAT, _TFLITE, _LITERT, "half-size weights, float math",
+        witnesses=_TENSORFLOW,
+    ),
     Target(
         "tflite-int8", Format.TFLITE, Precision.INT8, _TFLITE_IMAGE, _TFLITE, _LITERT,
-        "8-bit integers throughout; the bytes of int8 I/O are the image XOR 0x80",
+        "8-bit integers throughout; the bytes of int8 I/O are the image XOR 0x80", witnesses=_TENSORFLOW,
     ),
     Target(
         "tflite-a16w8", Format.TFLITE, Precision.A16W8, _TFLITE_IMAGE, _TFLITE, _LITERT,
-        "8-bit weights, 16-bit activations where LiteRT has kernels, 8-bit image",
+        "8-bit weights, 16-bit activations where LiteRT has kernels, 8-bit image", witnesses=_TENSORFLOW,
     ),
     Target("onnx-fp32", Format.ONNX, Precision.FP32, _FLOAT, _ONNX, _ORT, "float weights and arithmetic"),
     Target(

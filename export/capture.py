@@ -76,17 +76,17 @@ def _export(model: SRModel, in_channels: int) -> ExportedProgram:
         for overload in packet.overloads():
             table.pop(getattr(packet, overload), None)
     try:
-        with _torch_kept_quiet():
+        with torch_kept_quiet():
             program = torch.export.export(model.module, (example,), dynamic_shapes=(sizes,))
             decomposed: ExportedProgram = program.run_decompositions(table)
             return decomposed
     except Exception as error:  # torch.export raises dozens of kinds; every one means: not traceable
-        why = f"torch.export cannot trace its forward with free height and width: {_reason(error)}"
+        why = f"torch.export cannot trace its forward with free height and width: {tracing_failure(error)}"
         raise ExportError(f"{model.name}: {why}") from error
 
 
 @contextlib.contextmanager
-def _torch_kept_quiet() -> Iterator[None]:
+def torch_kept_quiet() -> Iterator[None]:
     """Leave out torch's own deprecations, and the program that it prints and logs beside an error it raises."""
     threshold, aside = logging.root.manager.disable, io.StringIO()
     logging.disable(logging.CRITICAL)
@@ -98,8 +98,8 @@ def _torch_kept_quiet() -> Iterator[None]:
         logging.disable(threshold)
 
 
-def _reason(error: Exception) -> str:
-    """The first line of an error of torch.export; of violated constraints the first one too."""
+def tracing_failure(error: Exception) -> str:
+    """The first line of an error of torch.export; of violated constraints the second one too."""
     lines = [line.strip(" -") for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     count = 2 if lines[0].startswith("Constraints violated") else 1
     text = " ".join(lines[:count]).replace(' For more information, run with TORCH_LOGS="+dynamic".', "")
@@ -113,7 +113,7 @@ def _check(graph: Graph, model: SRModel, in_channels: int) -> None:
     height, width = (n * model.size_multiple for n in CHECK_SIZE)
     x = torch.rand(2, in_channels, height, width, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     x = x * model.value_range
-    expected = _in_float64(model, x)
+    expected = run_in_float64(model, x)
     if expected.shape[2:] != (model.scale * height, model.scale * width):
         made = f"{tuple(expected.shape[2:])} pixels of {(height, width)}"
         raise ExportError(f"{model.name}: its forward makes {made}, which is not the model's scale {model.scale}")
@@ -124,7 +124,7 @@ def _check(graph: Graph, model: SRModel, in_channels: int) -> None:
         raise ExportError(f"{model.name}: the captured graph differs from the module by {difference:.3g} in float64")
 
 
-def _in_float64(model: SRModel, x: Tensor) -> Tensor:
+def run_in_float64(model: SRModel, x: Tensor) -> Tensor:
     """What the module itself makes of `x`, tensors kept in plain attributes converted too."""
     module = copy.deepcopy(model.module).double()
     for part in module.modules():
@@ -136,7 +136,7 @@ def _in_float64(model: SRModel, x: Tensor) -> Tensor:
             output: Tensor = module(x.clone())  # a forward may change its input in place
     except Exception as error:  # whatever the network's own code raises
         raise ExportError(
-            f"{model.name}: its forward fails in float64, where it is checked: {_reason(error)}"
+            f"{model.name}: its forward fails in float64, where it is checked: {tracing_failure(error)}"
         ) from error
     if output.dtype != torch.float64:
         raise ExportError(f"{model.name}: its forward casts to {output.dtype}; leave the dtype as it comes in")

@@ -17,7 +17,7 @@ from edgesr.export.npu.tables import Supported, load_tables
 
 ADVICE = (
     "replace them in the network by convolutions, elementwise arithmetic, ReLU/sigmoid, concat, pixel shuffle or "
-    "nearest resize"
+    "nearest resize, or export it as it is with --route general"
 )
 
 

@@ -4,8 +4,9 @@ The tensors are the module's state dict, bit for bit; the metadata entry `edgesr
 contract and origin: the fields of SRModel but for the module. One entry, because the format keeps no order among
 several, and the same model must give the same bytes. `load_reference` gives back what was saved.
 
-A network that is in no registry is a `CapturedNetwork`: its entry also describes the graph, with float64 tensors.
-Neither kind of file holds code, and to load one runs none but edgesr's own.
+A network that is in no registry is a `CapturedNetwork`: its entry also describes the graph, with float64 tensors. One
+that no graph holds is a `ProgramNetwork`: its entry describes the program instead. No kind of file holds code, and to
+load one runs none but edgesr's own and torch's operators.
 """
 
 from __future__ import annotations
@@ -15,21 +16,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgesr.architecture import SRModel
 from edgesr.atomic import write_atomically
 from edgesr.errors import CheckpointError, ExportError
 from edgesr.graph import Graph
 from edgesr.graph_file import describe_network, restore_network
+from edgesr.model.aten_program import PROGRAM, AtenProgram, ProgramNetwork
 from edgesr.model.captured import CAPTURED, CapturedNetwork
 from edgesr.model.checkpoint import Format, load_state_dict, recognise_format
 from edgesr.model.registry import build_frozen, find_architecture
 
 ENTRY = "edgesr"
 GRAPH = "graph"
+EXTRA = {CAPTURED: GRAPH, PROGRAM: PROGRAM}
+"""What the entry holds besides, by architecture."""
 FIELDS = ("name", "architecture", "config", "source", "sha256", "scale", "value_range", "size_multiple")
 
 
@@ -52,6 +57,10 @@ def serialize_reference(model: SRModel) -> bytes:
     if isinstance(model.module, CapturedNetwork):
         description, tensors = describe_network(model.module.graph)
         return bytes(save(tensors, {ENTRY: json.dumps(contract | {GRAPH: description})}))
+    if isinstance(model.module, ProgramNetwork):
+        program = model.module.program
+        tensors = {name: value.clone(memory_format=torch.contiguous_format) for name, value in program.tensors.items()}
+        return bytes(save(tensors, {ENTRY: json.dumps(contract | {PROGRAM: program.to_json()})}))
     find_architecture(model.architecture)
     tensors = {key: value.contiguous() for key, value in model.module.state_dict().items()}
     return bytes(save(tensors, {ENTRY: json.dumps(contract)}))
@@ -66,8 +75,8 @@ def load_reference(path: Path) -> SRModel:
     """
     contract = _read_contract(path)
     try:
-        if contract["architecture"] == CAPTURED:
-            return _rebuild_captured(contract, path)
+        if str(contract["architecture"]) in EXTRA:
+            return _rebuild_described(contract, path)
         return _rebuild(contract, load_state_dict(path))
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
@@ -85,8 +94,8 @@ def _read_contract(path: Path) -> dict[str, Any]:
         contract = {} if entry is None else json.loads(entry)
     except Exception as error:  # the decoder documents no closed list of what it raises on damaged bytes
         raise CheckpointError(f"{path}: truncated or damaged safetensors file; export again") from error
-    extra = {GRAPH} if isinstance(contract, dict) and contract.get("architecture") == CAPTURED else set()
-    if not isinstance(contract, dict) or set(contract) != {*FIELDS, *extra}:
+    extra = EXTRA.get(str(contract.get("architecture"))) if isinstance(contract, dict) else None
+    if not isinstance(contract, dict) or set(contract) != {*FIELDS, *([extra] if extra else [])}:
         raise CheckpointError(f"{path}: weights, but not a reference file; give the one that export wrote")
     return contract
 
@@ -101,12 +110,15 @@ def _rebuild(contract: Mapping[str, Any], state: Mapping[str, Tensor]) -> SRMode
     return SRModel(module=module, **{field: contract[field] for field in FIELDS})
 
 
-def _rebuild_captured(contract: Mapping[str, Any], path: Path) -> SRModel:
-    """Build the module that executes the graph in the file, at the precision that it has there."""
+def _rebuild_described(contract: Mapping[str, Any], path: Path) -> SRModel:
+    """Build the module that executes what is described in the file, at the precision that it has there."""
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
-    graph = restore_network(contract[GRAPH], tensors)
-    if not isinstance(graph, Graph) or graph.scale != contract["scale"]:
-        raise CheckpointError("its metadata contradicts its graph; export again")
-    module = CapturedNetwork(graph).eval()
-    return SRModel(module=module, **{field: contract[field] for field in FIELDS})
+    if contract["architecture"] == PROGRAM:
+        module: nn.Module = ProgramNetwork(AtenProgram.from_json(contract[PROGRAM], tensors))
+    else:
+        graph = restore_network(contract[GRAPH], tensors)
+        if not isinstance(graph, Graph) or graph.scale != contract["scale"]:
+            raise CheckpointError("its metadata contradicts its graph; export again")
+        module = CapturedNetwork(graph)
+    return SRModel(module=module.eval(), **{field: contract[field] for field in FIELDS})

@@ -1,4 +1,4 @@
-"""LiteRT on the host: the XNNPACK kernels that a phone's CPU runs, or the reference kernels."""
+"""LiteRT on the host: the XNNPACK kernels that a phone's CPU runs, the reference kernels, or TensorFlow's own build."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType, SignatureRun
 from edgesr.artifact import IMAGE_LEVELS, INPUT_NAME, INT8_ZERO, OUTPUT_NAME, IOContract
 from edgesr.errors import ArtifactError, first_line
 from edgesr.runtime.native_output import native_output_kept_quiet
+from edgesr.runtime.tensorflow_interpreter import tensorflow_interpreter
 from edgesr.target import IODtype
 
 SCALE_TOLERANCE = 1e-6  # a file holds scales as float32
@@ -25,6 +26,7 @@ class Kernels(enum.Enum):
 
     XNNPACK = "litert-xnnpack"
     REFERENCE = "litert-reference"
+    TENSORFLOW = "tensorflow"
 
 
 RESOLVERS = {Kernels.XNNPACK: OpResolverType.AUTO, Kernels.REFERENCE: OpResolverType.BUILTIN_REF}
@@ -135,15 +137,17 @@ class LiteRTRunner:
     def _open(self, content: bytes, source: str) -> Interpreter:
         try:
             with native_output_kept_quiet():
-                interpreter = Interpreter(
-                    model_content=content,
-                    num_threads=self._threads,
-                    experimental_op_resolver_type=RESOLVERS[self._kernels],
-                )
+                interpreter = self._new(content)
                 interpreter.allocate_tensors()
                 return interpreter
         except (ValueError, RuntimeError) as error:
             raise ArtifactError(f"LiteRT ({self.name}) cannot load {source}: {first_line(error)}") from error
+
+    def _new(self, content: bytes) -> Interpreter:
+        if self._kernels is Kernels.TENSORFLOW:
+            return tensorflow_interpreter(content, self._threads)
+        resolver = RESOLVERS[self._kernels]
+        return Interpreter(model_content=content, num_threads=self._threads, experimental_op_resolver_type=resolver)
 
     def _read_signatures(self, source: str) -> dict[tuple[int, int], str | None]:
         """The key of each size's signature, None for the default one, after checking what goes in and comes out."""

@@ -85,14 +85,28 @@ class OrtRunner:
         return self._open(self._content, self._source)
 
     def _open(self, content: bytes, source: str) -> ort.InferenceSession:
+        try:
+            return ort.InferenceSession(content, self._session_options(), providers=["CPUExecutionProvider"])
+        except Exception as error:  # as above
+            raise ArtifactError(f"ONNX Runtime cannot load {source}: {first_line(error)}") from error
+
+    def _session_options(self) -> ort.SessionOptions:
         options = ort.SessionOptions()
         options.log_severity_level = ERRORS_ONLY
         options.intra_op_num_threads = self._threads
         options.add_session_config_entry("session.x64quantprecision", "1")
-        try:
-            return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # as above
-            raise ArtifactError(f"ONNX Runtime cannot load {source}: {first_line(error)}") from error
+        return options
+
+
+class UnfusedOrtRunner(OrtRunner):
+    """A QDQ file with nothing fused: integers are made floats again before each operator, which computes in floats."""
+
+    name = "onnxruntime-unfused"
+
+    def _session_options(self) -> ort.SessionOptions:
+        options = super()._session_options()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        return options
 
 
 def with_all_outputs(content: bytes) -> tuple[bytes, list[str]]:

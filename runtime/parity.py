@@ -158,8 +158,7 @@ def compare_end_to_end(
 
     `contract` says what the file's image is made of; None means floats.
     """
-    rounded = TorchRunner(model, torch.float32, STORED_WEIGHTS[precision])
-    unrounded = TorchRunner(model, torch.float32)
+    yardstick = None if isinstance(network, QuantizedGraph) else FloatYardstick(model, precision, contract)
     multiple = model.size_multiple
     witness: Runner = (
         IntegerRunner(network, multiple) if isinstance(network, QuantizedGraph) else GraphRunner(network, multiple)
@@ -168,36 +167,63 @@ def compare_end_to_end(
     for done, case in enumerate(cases):
         progress(f"parity {file}", done, len(cases))
         expected, exact = reference.run(case.image), witness.run(case.image)
-        limits: FloatTolerance | None = None
-        if not isinstance(network, QuantizedGraph):
-            limits = FLOAT_TOLERANCES[precision].scaled(model.value_range)
-            rough = (unrounded if case.natural else rounded).run(case.image)
-            widest = (WIDEST_ON_NATURAL if case.natural else WIDEST_ON_NOISE)[precision].scaled(model.value_range)
-            limits = limits.at_least(*_errors(rough, expected), psnr_db(rough, expected, model.value_range), widest)
-            if contract is not None and contract.dtype is not IODtype.FLOAT32:
-                stored = contract.rounded(expected)
-                limits = limits.beside(*_errors(stored, expected), psnr_db(stored, expected, model.value_range))
+        limits = yardstick.limits(case, expected) if yardstick is not None else None
         for runner in (witness, *runners):
             found = exact if runner is witness else runner.run(case.image)
-            picture = _picture_error(found, expected, model) if case.natural else None
-            row = ParityRow(file, runner.name, case.name, float("inf"), float("inf"), 0.0, None, None, picture)
+            row = measured_row(file, runner.name, case, found, expected, model)
             rows.append(_judged(row, found, expected, exact, limits, model))
     progress(f"parity {file}", len(cases), len(cases))
     return rows
+
+
+class FloatYardstick:
+    """How far a float file may be from the float64 network, by what PyTorch itself errs in float32.
+
+    `contract` says what the file's image is made of; None means floats.
+    """
+
+    def __init__(self, model: SRModel, precision: Precision, contract: IOContract | None = None) -> None:
+        self._rounded = TorchRunner(model, torch.float32, STORED_WEIGHTS[precision])
+        self._unrounded = TorchRunner(model, torch.float32)
+        self._contract = contract
+        self._peak = model.value_range
+        self._limits = FLOAT_TOLERANCES[precision].scaled(model.value_range)
+        self._widest_on_natural = WIDEST_ON_NATURAL[precision].scaled(model.value_range)
+        self._widest_on_noise = WIDEST_ON_NOISE[precision].scaled(model.value_range)
+
+    def limits(self, case: ParityCase, expected: np.ndarray) -> FloatTolerance:
+        """The limits for a case that the float64 network answers with `expected`."""
+        rough = (self._unrounded if case.natural else self._rounded).run(case.image)
+        widest = self._widest_on_natural if case.natural else self._widest_on_noise
+        limits = self._limits.at_least(*_errors(rough, expected), psnr_db(rough, expected, self._peak), widest)
+        if self._contract is None or self._contract.dtype is IODtype.FLOAT32:
+            return limits
+        stored = self._contract.rounded(expected)
+        return limits.beside(*_errors(stored, expected), psnr_db(stored, expected, self._peak))
+
+
+def measured_row(
+    file: str, runner: str, case: ParityCase, found: np.ndarray, expected: np.ndarray, model: SRModel
+) -> ParityRow:
+    """What was measured, not yet judged but for an output of another shape."""
+    picture = _picture_error(found, expected, model) if case.natural else None
+    row = ParityRow(file, runner, case.name, float("inf"), float("inf"), 0.0, None, None, picture)
+    if found.shape != expected.shape:
+        return dataclasses.replace(row, why=f"shape {found.shape}, expected {expected.shape}")
+    max_abs, l2 = _errors(found, expected)
+    psnr = psnr_db(found, expected, model.value_range)
+    return dataclasses.replace(row, max_abs=max_abs, relative_l2=l2, psnr_db=psnr)
 
 
 def _judged(
     row: ParityRow, found: np.ndarray, expected: np.ndarray, exact: np.ndarray, limits: FloatTolerance | None,
     model: SRModel,
 ) -> ParityRow:  # fmt: skip
-    """The row with what was measured; `limits` None means INT8, which `exact` is the yardstick of."""
-    if found.shape != expected.shape:
-        return dataclasses.replace(row, why=f"shape {found.shape}, expected {expected.shape}")
-    max_abs, l2 = _errors(found, expected)
-    psnr = psnr_db(found, expected, model.value_range)
-    row = dataclasses.replace(row, max_abs=max_abs, relative_l2=l2, psnr_db=psnr)
+    """The row with its verdict; `limits` None means INT8, which `exact` is the yardstick of."""
+    if row.why is not None:
+        return row
     if limits is not None:
-        return dataclasses.replace(row, why=_float_excess(row, limits))
+        return dataclasses.replace(row, why=float_excess(row, limits))
     if exact.shape != expected.shape:
         return dataclasses.replace(row, why=f"exact integer arithmetic has shape {exact.shape}")
     row = dataclasses.replace(row, exact_integer_psnr_db=psnr_db(exact, expected, model.value_range))
@@ -228,7 +254,8 @@ def _errors(found: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
     return float(difference.max()), norm(difference) / max(norm(expected), 1e-30)
 
 
-def _float_excess(row: ParityRow, limit: FloatTolerance) -> str | None:
+def float_excess(row: ParityRow, limit: FloatTolerance) -> str | None:
+    """The first limit that a row exceeds, None where all hold."""
     if not row.max_abs <= limit.max_abs:
         return f"max abs {row.max_abs:.2g} > {limit.max_abs:.2g}{limit.cap}"
     if not row.relative_l2 <= limit.relative_l2:

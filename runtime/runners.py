@@ -42,6 +42,10 @@ def _reference(path: Path, contract: IOContract, threads: int) -> FileRunner:
     return LiteRTRunner(path, contract, Kernels.REFERENCE, threads)
 
 
+def _tensorflow(path: Path, contract: IOContract, threads: int) -> FileRunner:
+    return LiteRTRunner(path, contract, Kernels.TENSORFLOW, threads)
+
+
 def _onnxruntime(path: Path, contract: IOContract, threads: int) -> FileRunner:
     return OrtRunner(path, contract, threads)
 
@@ -54,13 +58,14 @@ FILE_RUNNERS: Mapping[str, Callable[[Path, IOContract, int], FileRunner]] = {
     "litert-xnnpack": _xnnpack,
     "litert-reference": _reference,
     "onnxruntime": _onnxruntime,
+    "tensorflow": _tensorflow,
     "qnn-htp": _qnn_htp,
 }
 
 
 def open_runner(name: str, target: Target, path: Path, contract: IOContract, threads: int = 1) -> FileRunner:
     """The runner of that name on a file; raises `EdgeSRError` when it cannot run files of that target."""
-    known = target.runners + target.emulators
+    known = target.all_runners
     if name not in known:
         raise EdgeSRError(f"runner '{name}' does not run {target.name} files; choose from {', '.join(known)}")
     return FILE_RUNNERS[name](path, contract, threads)

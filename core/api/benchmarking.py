@@ -11,10 +11,9 @@ from pathlib import Path
 from edgesr.api.footprint import MEASURABLE, peak_memory
 from edgesr.api.host_block import Block, BlockPlan, measure_block, measure_block_apart, merge_blocks
 from edgesr.api.host_subjects import HostSpec, plan_subjects
-from edgesr.api.verifying import proof_file
+from edgesr.api.verifying import proof_graph
 from edgesr.artifact import Artifact, Manifest, locate
 from edgesr.errors import ArtifactError, DeviceError, EdgeSRError
-from edgesr.graph_file import load_graph
 from edgesr.progress import Progress, silent
 from edgesr.quantized import float_graph
 from edgesr.runtime.bench import FEW_RUNS, Benchmark, block_runs, environment
@@ -144,8 +143,10 @@ def _refuse(manifest: Manifest, specs: Sequence[HostSpec], size: tuple[int, int]
         if refusal:
             raise ArtifactError(f"{artifact.file}: {refusal}; give another --size")
         largest = max(largest, *artifact.contract.sizes[:1], size, key=math.prod)
-        graph = float_graph(load_graph(proof_file(manifest, artifact, artifact.graph)))
-        needed += runners * BYTES_PER_VALUE * float(graph.values_per_input_pixel) * math.prod(largest)
+        graph = proof_graph(manifest, artifact)
+        if graph is not None:  # without one the file runs at the size alone that it was proved at when it was exported
+            values = float(float_graph(graph).values_per_input_pixel) * math.prod(largest)
+            needed += runners * BYTES_PER_VALUE * values
     available = available_bytes()
     if available is not None and needed > available:
         raise EdgeSRError(

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgesr.api.verifying import proof_file
+from edgesr.api.verifying import proof_file, proof_graph
 from edgesr.artifact import Artifact, Manifest
-from edgesr.graph_file import load_graph
 from edgesr.model.reference import load_reference
 from edgesr.runtime.cases import ParityCase
 from edgesr.runtime.parity import ParityRow, compare_end_to_end
 from edgesr.runtime.torch_runner import TorchRunner
+from edgesr.runtime.whole_parity import compare_whole
 
 
 class RecordedRunner:
@@ -35,10 +35,11 @@ def judge_output(
 ) -> ParityRow:
     """A device's output tensor for a float image (1, H, W, C), judged by the limits of the artifact's precision."""
     model = load_reference(proof_file(manifest, artifact, artifact.reference))
-    network = load_graph(proof_file(manifest, artifact, artifact.graph))
+    network = proof_graph(manifest, artifact)
     runner = RecordedRunner(device, artifact.contract.decode(output))
-    rows = compare_end_to_end(
-        artifact.file, artifact.find_target().precision, network, model, TorchRunner(model), (runner,),
-        (ParityCase("natural, the timed run's", image),), contract=artifact.contract,
-    )  # fmt: skip
+    file, precision, contract = artifact.file, artifact.find_target().precision, artifact.contract
+    given = model, TorchRunner(model), (runner,), (ParityCase("natural, the timed run's", image),)
+    if network is None:
+        return compare_whole(file, precision, *given, contract=contract)[0]
+    rows = compare_end_to_end(file, precision, network, *given, contract=contract)
     return next(row for row in rows if row.runner == device)

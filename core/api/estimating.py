@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgesr.api.compiling import compiler_logs
-from edgesr.api.verifying import proof_file
+from edgesr.api.verifying import proof_graph
 from edgesr.artifact import Artifact, IOContract, Manifest, locate
 from edgesr.errors import ArtifactError
 from edgesr.ethos_u import EthosU, find_ethos_u
@@ -20,7 +20,6 @@ from edgesr.export.npu.ethos_u import compile_ethos_u
 from edgesr.export.npu.unfolded import emit_unfolded
 from edgesr.export.npu.vela_report import NpuEstimate
 from edgesr.export.tflite import emit_tflite
-from edgesr.graph_file import load_graph
 from edgesr.ops import DepthToSpace
 from edgesr.progress import Progress, silent
 from edgesr.quantized import QuantizedGraph
@@ -92,9 +91,11 @@ def _estimate_one(
     own, contract = manifest.runnable(artifact), artifact.contract
     wanted = size or contract.sizes[0]
     _refuse_size(artifact, wanted)
-    network = load_graph(proof_file(manifest, artifact, artifact.graph))
+    network = proof_graph(manifest, artifact)
+    if network is None:
+        raise ArtifactError(f"{artifact.file} came by the general route and has no graph; place it by edgesr audit")
     if not isinstance(network, QuantizedGraph):
-        raise ArtifactError(f"{manifest.folder / artifact.graph} holds no INT8 network; export it again")
+        raise ArtifactError(f"{manifest.folder / str(artifact.graph)} holds no INT8 network; export it again")
     written_anew = not _is_estimable(contract, wanted, network)
     content = _written(network, wanted) if written_anew else own.read_bytes()
     with compiler_logs() as logs:

@@ -10,6 +10,7 @@ from edgesr.api.widths import refuse_widths
 from edgesr.errors import ExportError
 from edgesr.npu_profile import NPU_PROFILES, NpuProfile, find_npu_profile
 from edgesr.quant.recipe import RECIPES
+from edgesr.route import GENERAL_TARGETS, Route, why_not_general
 from edgesr.target import Compiler, Format, IODtype, Layout, Target
 from edgesr.user_code import UserClass, parse_user_class
 
@@ -38,7 +39,8 @@ class ExportRequest:
     files free and writes TFLite and compiled files for 128x128; an ONNX or compiled file holds one size. `io` and
     `layout` None mean each target's default. `calibration` is a folder of images, None the builtin set. `max_drop_db`
     lets int8 targets have 16-bit activations where the picture would lose more. `npus` name the NPUs: targets that are
-    compiled are written for each of theirs, others for the first.
+    compiled are written for each of theirs, others for the first. The general `route` is for networks
+    outside the vocabulary: its files hold one size, take floats, and follow no NPU, effort or budget.
     """
 
     targets: tuple[Target, ...]
@@ -53,6 +55,7 @@ class ExportRequest:
     max_drop_db: float | None = None
     npus: tuple[str, ...] = (NPU_PROFILES[0].name,)
     init: Mapping[str, object] = field(default_factory=dict)
+    route: Route = Route.NATIVE
 
     @property
     def user_class(self) -> UserClass | None:
@@ -69,6 +72,8 @@ class ExportRequest:
         if any(min(size) < 1 for size in self.sizes):
             raise ExportError("a size has no pixel; give height and width of 1 or more")
         self._refuse_network()
+        if self.route is Route.GENERAL:
+            self._refuse_general()
         for target in self.targets:
             self._refuse(target)
         for job in self.jobs:
@@ -82,6 +87,20 @@ class ExportRequest:
                 f"{self.user_class} has no weights, and a network of random numbers proves nothing; give its "
                 "checkpoint with --weights"
             )
+
+    def _refuse_general(self) -> None:
+        for target in self.targets:
+            if why := why_not_general(target):
+                raise ExportError(f"{target.name} does not go the general route: {why}; choose from {GENERAL_TARGETS}")
+        if len(self.sizes) > 1:
+            raise ExportError("a file of the general route holds one size; give one --size")
+        if self.io not in (None, IODtype.FLOAT32):
+            raise ExportError("files of the general route take and give float32; leave out --io")
+        if self.layout is Layout.NHWC and any(target.format is Format.ONNX for target in self.targets):
+            raise ExportError("ONNX files of the general route are nchw; leave out --layout")
+        defaults = self.effort == RECIPES[0].name and self.max_drop_db is None and self.npus == (NPU_PROFILES[0].name,)
+        if not defaults:
+            raise ExportError("--effort, --max-drop and --npu shape edgesr's own graph, which the general route lacks")
 
     def _refuse(self, target: Target) -> None:
         if self.io is not None and self.io not in target.io:

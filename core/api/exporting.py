@@ -14,6 +14,7 @@ from pathlib import Path
 
 from edgesr.api.compiling import CompiledFile, compile_file, refuse_width
 from edgesr.api.export_request import ExportRequest, Job
+from edgesr.api.general_route import GeneralSession
 from edgesr.api.networks import LEARNING_FOLDER, Networks
 from edgesr.api.proving import check_file
 from edgesr.api.small_copy import marked, provable
@@ -35,6 +36,7 @@ from edgesr.model.user_network import load_user_network
 from edgesr.padding import padded_size
 from edgesr.progress import Progress, silent
 from edgesr.quantized import QuantizedGraph
+from edgesr.route import Route
 from edgesr.runtime.parity import ParityReport
 from edgesr.runtime.torch_runner import RememberingRunner, TorchRunner
 from edgesr.target import Format, Target
@@ -64,7 +66,11 @@ def export(request: ExportRequest, progress: Progress = silent) -> ExportResult:
     """
     prints = contextlib.redirect_stdout(sys.stderr) if request.user_class else contextlib.nullcontext()
     with prints, staged_export(request.out) as staging:  # what a user's class prints is no output of ours
-        session = _Session(request, staging, progress)
+        session: _Session | GeneralSession
+        if request.route is Route.GENERAL:
+            session = GeneralSession(request, staging, _load(request), progress)
+        else:
+            session = _Session(request, staging, progress)
         for job in request.jobs:
             session.export_file(job)
         shutil.rmtree(request.out / LEARNING_FOLDER, ignore_errors=True)

@@ -24,7 +24,7 @@ def describe_origin(model: SRModel, folds: Sequence[FoldRecord], graph: Graph) -
     return {
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES},
-        "model": _describe_model(model),
+        "model": describe_model(model),
         "folds": [dataclasses.asdict(record) | {"changed": list(record.changed)} for record in folds],
         "graph": _describe_graph(graph),
     }
@@ -64,7 +64,8 @@ def describe_npu(npu: NpuProfile, graph: Graph) -> dict[str, object]:
     }
 
 
-def _describe_model(model: SRModel) -> dict[str, object]:
+def describe_model(model: SRModel) -> dict[str, object]:
+    """What the network is and where its weights came from."""
     kept = ("name", "architecture", "config", "source", "sha256")
     return {name: getattr(model, name) for name in kept} | {"config": dict(model.config)}
 

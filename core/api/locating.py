@@ -42,7 +42,7 @@ class ProvenFile:
     runners: tuple[str, ...]
 
     @property
-    def origin(self) -> tuple[str, Precision, int]:
+    def origin(self) -> tuple[str | None, Precision, int]:
         """What files must share for their tensors to be comparable."""
         return self.artifact.graph, self.artifact.find_target().precision, self.artifact.contract.host_shuffle
 

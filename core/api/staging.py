@@ -163,7 +163,7 @@ def _bytes_of(artifact: Artifact) -> tuple[str, Mapping[str, str]]:
 
 def _proofs(artifact: Artifact) -> dict[str, None]:
     """The files that an artifact is proved by, each once; their names come from their content."""
-    return dict.fromkeys((artifact.reference, artifact.graph, *([artifact.source] if artifact.source else [])))
+    return dict.fromkeys(name for name in (artifact.reference, artifact.graph, artifact.source) if name)
 
 
 def _remove_unused(manifest: Manifest, replaced: Artifact) -> None:

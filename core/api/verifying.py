@@ -16,15 +16,17 @@ from edgesr.api.cuda_parity import compare_on_cuda
 from edgesr.api.locating import ProvenFile, locate_errors
 from edgesr.api.proving import check_file
 from edgesr.api.small_copy import any_size_source, marked, provable
+from edgesr.api.whole_proving import check_whole_file
 from edgesr.architecture import SRModel
 from edgesr.artifact import Artifact, IOContract, Manifest, locate
 from edgesr.errors import ArtifactError, EdgeSRError, ImageError
+from edgesr.graph import Graph
 from edgesr.graph_file import load_graph
 from edgesr.images import list_images, load_rgb, pair_folders
 from edgesr.model.reference import load_reference
 from edgesr.progress import Progress, silent
 from edgesr.quant.builtin import builtin_calibration_paths
-from edgesr.quantized import float_graph
+from edgesr.quantized import QuantizedGraph, float_graph
 from edgesr.runtime.cuda_runner import NETWORK_RUNNERS
 from edgesr.runtime.metrics import to_uint8
 from edgesr.runtime.parity import ParityReport
@@ -64,9 +66,13 @@ def verify_parity(
             report = report.joined(compare_on_cuda(*proven, on_cuda, natural, progress))
         file, target = manifest.runnable(artifact), artifact.find_target()
         chosen = tuple(name for name in target.runners if not runners or name in runners)
-        chosen += tuple(name for name in target.emulators if name in runners)
+        chosen += tuple(name for name in target.emulators + target.witnesses if name in runners)
         if chosen:
-            network = load_graph(proof_file(manifest, artifact, artifact.graph))
+            network = proof_graph(manifest, artifact)
+            if network is None:
+                given = artifact.file, target, artifact.contract, *references[artifact.reference], natural, chosen
+                report = report.joined(check_whole_file(file, *given, thorough=True, progress=progress))
+                continue
             files.append(ProvenFile(artifact, file, network, chosen))
             report = report.joined(_verify_one(files[-1], references[artifact.reference], natural, progress))
             if target.compiler is Compiler.QNN and QnnRunner.name in chosen:
@@ -83,9 +89,14 @@ def _require_use(runner: str, artifacts: Sequence[Artifact], path: Path) -> None
         known = ", ".join((*FILE_RUNNERS, *NETWORK_RUNNERS))
         raise EdgeSRError(f"no runner is called '{runner}'; choose from {known}")
     targets = [artifact.find_target() for artifact in artifacts]
-    usable = dict.fromkeys(name for target in targets for name in target.runners + target.emulators)
+    usable = dict.fromkeys(name for target in targets for name in target.all_runners)
     if runner not in usable:
         raise EdgeSRError(f"runner '{runner}' runs no file of {path}; choose from {', '.join(usable)}")
+
+
+def proof_graph(manifest: Manifest, artifact: Artifact) -> Graph | QuantizedGraph | None:
+    """The graph that a file was emitted from, None where a general converter wrote it; raises as `proof_file`."""
+    return None if artifact.graph is None else load_graph(proof_file(manifest, artifact, artifact.graph))
 
 
 def proof_file(manifest: Manifest, artifact: Artifact, name: str) -> Path:
@@ -172,13 +183,13 @@ def verify_quality(
         for artifact in artifacts:
             target, contract = artifact.find_target(), artifact.contract
             name = runner or target.runners[0]
-            if name not in target.runners + target.emulators:
+            if name not in target.all_runners:
                 continue
             file = manifest.check(artifact)
-            if artifact.source is not None and name in target.runners:
-                graph = float_graph(load_graph(proof_file(manifest, artifact, artifact.graph)))
+            graph = proof_graph(manifest, artifact) if artifact.source is not None else None
+            if graph is not None and name in target.runners:
                 source = manifest.runnable(artifact)
-                file, contract = any_size_source(source, target, contract, graph, Path(folder))
+                file, contract = any_size_source(source, target, contract, float_graph(graph), Path(folder))
             opened = open_runner(name, target, file, contract, threads=2)
             if artifact.reference not in networks:
                 model = load_reference(proof_file(manifest, artifact, artifact.reference))

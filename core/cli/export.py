@@ -12,6 +12,7 @@ import click
 
 from edgesr.cli.console import Size, output_options, print_json, print_table, progress_bar
 from edgesr.cli.explaining import print_explanations
+from edgesr.route import Route
 from edgesr.target import ALL_TARGETS, IODtype, Layout, Precision, Target, find_target, near_targets
 from edgesr.user_code import SUFFIX, parse_init, parse_user_class
 
@@ -103,13 +104,21 @@ def parse_init_option(ctx: click.Context, param: click.Parameter, text: str | No
     show_default=True,
     help="The NPU whose wishes the graph meets (edgesr targets lists them); repeat to compile for several.",
 )
+@click.option(
+    "--route",
+    type=click.Choice([route.value for route in Route]),
+    default=Route.NATIVE.value,
+    show_default=True,
+    help="general: by litert-torch or torch.onnx, for networks outside the vocabulary; one size, floats in and out.",
+)
 @click.option("--explain", is_flag=True, help="Say why the graph has the form that it has.")
 @click.option("--output", "-o", "out", type=click.Path(path_type=Path), required=True, help="The folder to write to.")
 @output_options
 def export(
     model: str | None, weights: Path | None, init: dict[str, object], targets: tuple[Target, ...],
     sizes: tuple[tuple[int, int], ...], io: str | None, layout: str | None, calib: Path | None,
-    effort: str, max_drop: float | None, npus: tuple[str, ...], explain: bool, out: Path, as_json: bool, quiet: bool,
+    effort: str, max_drop: float | None, npus: tuple[str, ...], route: str, explain: bool, out: Path, as_json: bool,
+    quiet: bool,
 ) -> None:  # fmt: skip
     """Export MODEL, a bundled model (default: spanv2_x4), a checkpoint or a class of yours, and prove every file.
 
@@ -130,7 +139,7 @@ def export(
         request = ExportRequest(
             targets=targets, out=out, model=name, weights=weights, sizes=sizes, io=IODtype(io) if io else None,
             layout=Layout(layout) if layout else None, calibration=calib, effort=effort, max_drop_db=max_drop,
-            npus=npus, init=init,
+            npus=npus, init=init, route=Route(route),
         )  # fmt: skip
         result = run_export(request, progress)
     if as_json:
@@ -198,7 +207,7 @@ def _print_summary(result: ExportResult, out: Path) -> None:
     for artifact in result.artifacts:
         report = result.parity[artifact.file]
         runner, error = _worst(report.rows, artifact.find_target().precision.is_integer)
-        operators = f"{len(report.operators)} within limits"
+        operators = f"{len(report.operators)} within limits" if report.operators else "not compared"
         rows.append((artifact.file, f"{artifact.size_bytes / 1000:.0f} KB", runner, error, operators))
     print_table(("file", "size", "checked in", "worst against PyTorch", "operators"), rows, right=(1,))
     for note in _notes(result):

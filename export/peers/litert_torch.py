@@ -74,14 +74,14 @@ class LiteRTTorch:
 
 
 class ChannelsLast(nn.Module):
-    """The network on images (1, H, W, 3), with named input and output."""
+    """The network on images (1, H, W, C), with named input and output."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Map (1, H, W, 3) to (1, sH, sW, 3)."""
+        """Map (1, H, W, C) to (1, sH, sW, C)."""
         return {OUTPUT_NAME: self.network(image.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)}
 
 
@@ -91,7 +91,7 @@ def convert(model: SRModel, size: tuple[int, int], folder: Path) -> Path:
 
     path = folder / f"float-{size[0]}x{size[1]}.tflite"
     if not path.exists():
-        sample = {INPUT_NAME: torch.zeros(1, *size, 3)}
+        sample = {INPUT_NAME: torch.zeros(1, *size, model.config.get("in_channels", 3))}
         litert_torch.convert(ChannelsLast(model.module).eval(), sample_kwargs=sample).export(str(path))
     return path
 

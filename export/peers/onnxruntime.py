@@ -55,22 +55,27 @@ class OnnxRuntime:
         """One file for every size."""
         float_path, path = folder / "float.onnx", folder / "int8.onnx"
         onnx.save(export_float_onnx(model, folder), float_path)
-        quantize_static(
-            float_path,
-            path,
-            ImageReader([float_batch(image, model, Layout.NCHW) for image in images], progress),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.Percentile,
-            extra_options={
-                "CalibPercentile": PERCENTILE,
-                "CalibTensorRangeSymmetric": False,
-                "CalibStridedMinMax": 1,
-            },
-        )
+        quantize_onnx(float_path, path, [float_batch(image, model, Layout.NCHW) for image in images], progress)
         return (PeerFile(path, float_contract(model, Layout.NCHW, None)),)
+
+
+def quantize_onnx(float_path: Path, path: Path, batches: Sequence[NDArray[np.float32]], progress: Progress) -> None:
+    """Write the float file quantized, calibrated on batches (1, C, H, W)."""
+    quantize_static(
+        float_path,
+        path,
+        ImageReader(batches, progress),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        calibrate_method=CalibrationMethod.Percentile,
+        extra_options={
+            "CalibPercentile": PERCENTILE,
+            "CalibTensorRangeSymmetric": False,
+            "CalibStridedMinMax": 1,
+        },
+    )
 
 
 class ImageReader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime is untyped

@@ -1,6 +1,6 @@
 """The float ONNX graph that ONNX's quantizers begin with: torch.onnx (the torch.export route), then onnxsim.
 
-Input `image` (1, 3, H, W), output `output` (1, 3, sH, sW), both float32, H and W free.
+Input `image` (1, C, H, W), output `output` (1, C, sH, sW), both float32, H and W free or of one size.
 """
 
 from __future__ import annotations
@@ -19,19 +19,22 @@ SAMPLE = (32, 48)
 """Any two sizes that differ: sides that are equal would be taken for one."""
 
 
-def export_float_onnx(model: SRModel, folder: Path) -> onnx.ModelProto:
-    """The model as PyTorch's own exporter writes it, simplified; raises `ExportError` where onnxsim refuses."""
+def export_float_onnx(model: SRModel, folder: Path, size: tuple[int, int] | None = None) -> onnx.ModelProto:
+    """The model as PyTorch's own exporter writes it, simplified; `size` (H, W) None leaves it free.
+
+    Raises `ExportError` where onnxsim refuses.
+    """
     multiple = model.size_multiple
-    height, width = (-(-side // multiple) * multiple for side in SAMPLE)
+    height, width = size or (-(-side // multiple) * multiple for side in SAMPLE)
     free = torch.export.Dim.DYNAMIC
     program = torch.onnx.export(
         model.module,
-        (torch.zeros(1, 3, height, width),),
+        (torch.zeros(1, model.config.get("in_channels", 3), height, width),),
         dynamo=True,
         verbose=False,
         input_names=[INPUT_NAME],
         output_names=[OUTPUT_NAME],
-        dynamic_shapes=({2: free, 3: free},),
+        dynamic_shapes=({2: free, 3: free},) if size is None else None,
     )
     assert program is not None, "torch.onnx returns a program where dynamo=True"
     path = folder / "exported.onnx"

@@ -18,7 +18,7 @@ def opened(exported: Any, runner: str, threads: int = 1) -> Any:
 
 
 def test_every_runner_of_every_target_is_in_the_table() -> None:
-    emulators = {name for target in ALL_TARGETS for name in target.emulators}
+    emulators = {name for target in ALL_TARGETS for name in target.emulators + target.witnesses}
     assert {runner for _, runner in PAIRS} | emulators == set(FILE_RUNNERS)
 
 
