@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from edgesr.api.context_parity import compare_context
+from edgesr.api.converted_parity import CONVERTER, compare_converted
 from edgesr.api.cuda_parity import compare_on_cuda
 from edgesr.api.locating import ProvenFile, locate_errors
 from edgesr.api.proving import check_file
@@ -47,13 +48,13 @@ def verify_parity(
     """Compare an artifact, or every artifact of an export folder, with the float64 PyTorch network it came from.
 
     `runners` names the runtimes (none: all that run each target), `images` a folder of natural images (None: the
-    builtin ones). Those of `NETWORK_RUNNERS` run the network that the files came from. Raises `ArtifactError` for
-    missing, foreign or changed files.
+    builtin ones). Those of `NETWORK_RUNNERS`, and `CONVERTER`, run the network that the files came from. Raises
+    `ArtifactError` for missing, foreign or changed files.
     """
     manifest, artifacts = locate(path)
     on_cuda = [name for name in NETWORK_RUNNERS if name in runners]
     for name in runners:
-        if name not in on_cuda:
+        if name not in (*on_cuda, CONVERTER):
             _require_use(name, artifacts, path)
     natural = _natural_images(images)
     report, files = ParityReport((), ()), []
@@ -64,6 +65,8 @@ def verify_parity(
             references[artifact.reference] = model, RememberingRunner(TorchRunner(model))
             proven = *references[artifact.reference], artifact.contract
             report = report.joined(compare_on_cuda(*proven, on_cuda, natural, progress))
+            if CONVERTER in runners:
+                report = report.joined(compare_converted(*proven, natural, progress))
         file, target = manifest.runnable(artifact), artifact.find_target()
         chosen = tuple(name for name in target.runners if not runners or name in runners)
         chosen += tuple(name for name in target.emulators + target.witnesses if name in runners)
@@ -83,10 +86,10 @@ def verify_parity(
 
 def _require_use(runner: str, artifacts: Sequence[Artifact], path: Path) -> None:
     """Raise `EdgeSRError` for a runner that would check nothing: what was not run must not look proven."""
-    if runner in NETWORK_RUNNERS:
+    if runner in (*NETWORK_RUNNERS, CONVERTER):
         raise EdgeSRError(f"runner '{runner}' runs networks, no files; name it with edgesr verify parity")
     if runner not in FILE_RUNNERS:
-        known = ", ".join((*FILE_RUNNERS, *NETWORK_RUNNERS))
+        known = ", ".join((*FILE_RUNNERS, *NETWORK_RUNNERS, CONVERTER))
         raise EdgeSRError(f"no runner is called '{runner}'; choose from {known}")
     targets = [artifact.find_target() for artifact in artifacts]
     usable = dict.fromkeys(name for target in targets for name in target.all_runners)

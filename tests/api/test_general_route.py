@@ -198,3 +198,12 @@ def test_tflite_files_pass_parity(folder: Path) -> None:
     report = verify_parity(result.manifest.folder)
     assert report.rows and not report.failures
     assert {row.runner for row in report.rows} == {"litert-xnnpack", "litert-reference"}
+
+
+def test_litert_torch_as_a_witness_needs_its_extra(exported: ExportResult) -> None:
+    if importlib.util.find_spec("litert_torch") is not None:
+        report = verify_parity(exported.manifest.folder, ("litert-torch",))
+        assert report.rows and not report.failures and {row.runner for row in report.rows} == {"litert-torch"}
+        return
+    with pytest.raises(MissingBackendError, match=r'pip install "edgesr\[litert-torch\]"'):
+        verify_parity(exported.manifest.folder, ("litert-torch",))
