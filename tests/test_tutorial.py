@@ -7,12 +7,14 @@ from pathlib import Path
 
 import click
 import pytest
+from torch.nn import functional as F
 
 from edgesr.cli import cli
-from edgesr.errors import CheckpointError
+from edgesr.errors import CheckpointError, UnsupportedOpError
+from edgesr.export.capture import capture
 from edgesr.model import registry
 from edgesr.model.checkpoint import load_state_dict
-from edgesr.model.registry import find_architecture, recognise
+from edgesr.model.registry import find_architecture, load_model, recognise
 
 REPO = Path(__file__).parent.parent
 PAGE = REPO / "docs" / "adding-a-model.md"
@@ -135,3 +137,10 @@ def test_what_it_says_of_a_wrong_name(checkpoint: Path) -> None:
         find_architecture("disp").deduce({key.replace("c3_r", "c4_r"): value for key, value in state.items()})
     said = str(caught.value).replace("c3_r", "?").replace("c4_r", "c3_r").replace("?", "c4_r")
     assert joined(block_with("8 missing")) == f"edgesr: disp_x4.pth: {said}"
+
+
+def test_what_it_says_of_an_operator_that_capture_refuses(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(F, "silu", F.gelu)
+    with pytest.raises(UnsupportedOpError) as caught:
+        capture(load_model(weights=checkpoint))
+    assert joined(block_with("aten.gelu")) == f"edgesr: {caught.value}"
