@@ -28,7 +28,8 @@ def test_targets_as_json(run: Run) -> None:
     assert [npu["name"] for npu in answer["npus"]] == [npu.name for npu in NPU_PROFILES]
     assert [target["name"] for target in plain] == [target.name for target in ALL_TARGETS]
     assert plain[2]["io"] == ["int8", "uint8", "float32"] and plain[2]["layouts"] == ["nhwc"]
-    assert {runner for target in plain for runner in target["runners"] + target["emulators"]} == set(FILE_RUNNERS)
+    kinds = ("runners", "emulators", "witnesses")
+    assert {runner for target in plain for kind in kinds for runner in target[kind]} == set(FILE_RUNNERS)
 
 
 def test_models_and_architectures(run: Run) -> None:
