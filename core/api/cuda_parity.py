@@ -16,8 +16,10 @@ import numpy as np
 from edgesr.api.proving import all_cases, with_channels
 from edgesr.architecture import SRModel
 from edgesr.artifact import IOContract
+from edgesr.errors import UnsupportedOpError
 from edgesr.export.capture import capture
 from edgesr.export.pipeline import NATIVE_FOLDS, run_folds
+from edgesr.model.aten_program import PROGRAM
 from edgesr.progress import Progress, silent
 from edgesr.runtime.cases import NATURAL, ParityCase, as_batch, cut, fitting, label
 from edgesr.runtime.cuda.backend import EAGER, fused_backend
@@ -48,6 +50,11 @@ def compare_on_cuda(
     """
     if not names:
         return ParityReport((), ())
+    if model.architecture == PROGRAM:
+        raise UnsupportedOpError(
+            f"{model.name} went the general route, and '{names[0]}' runs networks of edgesr's own graph alone; "
+            "choose onnxruntime, litert-xnnpack or litert-torch"
+        )
     graph, _ = run_folds(capture(model, contract.channels), NATIVE_FOLDS)
     floats = dataclasses.replace(
         contract, dtype=IODtype.FLOAT32, layout=Layout.NCHW, sizes=(), any_size=True, host_shuffle=1

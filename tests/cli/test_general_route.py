@@ -39,6 +39,8 @@ def test_exports_and_verifies_without_the_class(run: Run, arguments: tuple[objec
     assert json.loads(outcome.out)["artifacts"][0]["file"] == "Net_x1-general-fp32.onnx"
     (tmp_path / "net.py").unlink()
     assert "ok" in run("verify", "parity", tmp_path / "out").done()
+    fused = run("verify", "parity", tmp_path / "out", "--runner", "cuda-fused")
+    assert fused.code == 1 and "Net_x1 went the general route" in fused.err
 
 
 @pytest.mark.parametrize(
