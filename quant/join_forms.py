@@ -10,39 +10,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from edgesr.export.folds.split_concat import SplitConcat
-from edgesr.export.pipeline import FoldRecord, run_folds
+from edgesr.export.pipeline import run_folds
 from edgesr.graph import Graph
 from edgesr.ops import Concat, Op
 from edgesr.progress import Progress, silent
 from edgesr.quant.calibration import Calibration
 from edgesr.quant.images import middles
-from edgesr.quant.quality_folds import MEASURED_IMAGES, MEASURED_SIDE, FormChoice
+from edgesr.quant.quality_folds import MEASURED_IMAGES, MEASURED_SIDE, FormChoice, Forms
 from edgesr.quant.ranges import RangeRule
 from edgesr.quant.sensitivity import sensitivities_db
 from edgesr.quantized import QuantParams
 
 
-@dataclass(frozen=True, eq=False)
-class Splits:
-    """The graph with the joins taken apart that do harm, the fold that did it, and what was chosen."""
-
-    graph: Graph
-    folds: tuple[FoldRecord, ...]
-    choices: tuple[FormChoice, ...]
-
-
 def split_joins(
     graph: Graph, images: Sequence[np.ndarray], calibration: Calibration, rule: RangeRule, progress: Progress = silent
-) -> Splits:
+) -> Forms:
     """Take every join apart whose common grid costs more than the sums that replace it."""
     readers = {op.inputs[0]: op for op in graph if _could_be_apart(graph, op)}
     if not readers:
-        return Splits(graph, (), ())
+        return Forms(graph, (), ())
     pieces = middles(images, MEASURED_IMAGES, MEASURED_SIDE, graph.size_multiple)
 
     def errors(candidates: Mapping[str, QuantParams]) -> dict[str, float]:
@@ -61,7 +51,7 @@ def split_joins(
         choices.append(FormChoice(join, _db(shared), 0.0, shared > alone, why))
     taken = frozenset(choice.tensor for choice in choices if choice.taken)
     graph, records = run_folds(graph, (SplitConcat(taken),)) if taken else (graph, [])
-    return Splits(graph, tuple(records), tuple(choices))
+    return Forms(graph, tuple(records), tuple(choices))
 
 
 def _could_be_apart(graph: Graph, op: Op) -> bool:
