@@ -32,6 +32,8 @@ from edgesr.quantized import QuantParams
 
 MEASURED_IMAGES = 8
 MEASURED_SIDE = 64
+MOST_OF_A_RANGE = 0.75
+"""Splitting a product brings 20 log10 of the whole range over its larger side: 2.5 dB here, hardly any for a SiLU."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class FormChoice:
 class FormRule:
     """Which tensors are spared: those below `threshold_db`, while MACs per input pixel stay within `max_macs`.
 
-    Products are only split where `split` says so.
+    Products are only split where `split` says so, and the larger sign takes at most `MOST_OF_A_RANGE` of their range.
     """
 
     ranges: RangeRule
@@ -80,7 +82,8 @@ def choose_forms(
     """
     names = _between(graph)
     composed = run_folds(graph, _compositions(names))[0]
-    products = {op.name for op in _applicable(SignSplit(), composed)} if rule.split else set()
+    splittable = {op.name for op in _applicable(SignSplit(), composed)} if rule.split else set()
+    products = {name for name in splittable if _is_two_sided(*rule.ranges.bounds(calibration[name]))}
     before, dense = float(graph.macs_per_input_pixel()), float(composed.macs_per_input_pixel())
     added = {name: _macs_of(graph, _compositions(frozenset({name}))) - before for name in names}
     added |= {name: _macs_of(composed, _splits(frozenset({name}))) - dense for name in products}
@@ -106,6 +109,10 @@ def _compositions(past: frozenset[str]) -> tuple[Fold, ...]:
 
 def _splits(past: frozenset[str]) -> tuple[Fold, ...]:
     return (SignSplit(past),)
+
+
+def _is_two_sided(low: float, high: float) -> bool:
+    return max(-low, high) <= MOST_OF_A_RANGE * (max(high, 0.0) - min(low, 0.0))
 
 
 def _scores(

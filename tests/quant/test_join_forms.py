@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from edgesr.graph import Graph
 from edgesr.ops import Activation, Concat, Mul, Relu, Sigmoid
-from edgesr.quant.calibration import calibrate
+from edgesr.quant.calibration import TensorStatistics, calibrate
 from edgesr.quant.join_forms import split_joins
 from edgesr.quant.quality_folds import FormRule, choose_forms
 from edgesr.quant.ranges import RangeRule
@@ -77,3 +78,16 @@ def test_what_a_silu_frees_counts_with_it(build: Any, noise: Images) -> None:
     worse = calibration | {"p": product.scaled(product.highest * 0 + 100)}
     (harmed,) = choose_forms(graph, noise, worse, FormRule(RangeRule(), 0.0)).choices
     assert harmed.alone_db < choice.alone_db - 10
+
+
+@pytest.mark.parametrize(("low", "high", "split"), [(-1, 1, True), (-1, 2.9, True), (-1, 3.1, False), (-9, 0, False)])
+def test_a_product_is_split_where_both_signs_take_their_share(
+    low: float, high: float, split: bool, build: Any, noise: Images
+) -> None:
+    b = build
+    product = Mul(name="p", inputs=("a", "g"))
+    graph: Graph = b.graph(b.conv("a", "input", 3, 4), b.conv("g", "input", 3, 4), product, b.conv("out", "p", 4, 3))
+    samples = torch.linspace(low, high, 4000).reshape(4, 1000)
+    calibration = {**calibrate(graph, noise), "p": TensorStatistics(samples, samples.amin(1), samples.amax(1))}
+    chosen = choose_forms(graph, noise, calibration, FormRule(RangeRule(), 200.0, split=True))
+    assert ("p.negative" in chosen.graph.specs) == split

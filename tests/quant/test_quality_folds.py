@@ -273,8 +273,11 @@ def test_what_is_not_sensitive_is_listed_with_its_reason(
     assert {choice.why for choice in choices if not choice.taken} == {"alone it is not below 40.0 dB"}
 
 
-def test_sensitive_products_are_split(small_spanv2: Graph, photographs: Images, assert_same: Assert) -> None:
+def test_sensitive_products_are_split(
+    small_spanv2: Graph, photographs: Images, monkeypatch: pytest.MonkeyPatch, assert_same: Assert
+) -> None:
     """The last product is read by the head alone, once the head is one convolution; the others by sums too."""
+    monkeypatch.setattr(quality_folds, "MOST_OF_A_RANGE", 1.0)  # random weights make a product of one sign
     images = photographs[:2]
     calibration = calibrate(small_spanv2, images)
     split = choose_forms(small_spanv2, images, calibration, FormRule(RangeRule(), math.inf, split=True))
@@ -287,6 +290,7 @@ def test_sensitive_products_are_split(small_spanv2: Graph, photographs: Images, 
 def test_a_product_whose_reader_stays_in_groups_is_left_whole(
     small_spanv2: Graph, photographs: Images, monkeypatch: pytest.MonkeyPatch, assert_same: Assert
 ) -> None:
+    monkeypatch.setattr(quality_folds, "MOST_OF_A_RANGE", 1.0)
     images = photographs[:2]
     scored(monkeypatch, {"depthwise_conv": 99.0, "block_2.c3.conv": 99.0, "block_2.mul": 20.0})
     forms = choose_forms(small_spanv2, images, calibrate(small_spanv2, images), FormRule(RangeRule(), 40.0, split=True))
