@@ -60,7 +60,7 @@ def test_compiled_targets_say_what_compiles_them_and_for_what() -> None:
 
 
 def test_every_runner_runs_some_target() -> None:
-    assert {name for target in ALL_TARGETS for name in target.runners + target.emulators} == set(FILE_RUNNERS)
+    assert {name for target in ALL_TARGETS for name in target.all_runners} == set(FILE_RUNNERS)
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ from edgesr.runtime.litert_runner import RESOLVERS, Kernels, LiteRTRunner, with_
 from edgesr.target import IODtype, Layout, Precision
 
 SIZES = ((32, 48), (24, 30))
-kernels = pytest.mark.parametrize("kernels", Kernels)
+WITHOUT_TENSORFLOW = pytest.mark.skipif(find_spec("tensorflow") is None, reason="needs the extra tensorflow")
+kernels = pytest.mark.parametrize(
+    "kernels", [*RESOLVERS, pytest.param(Kernels.TENSORFLOW, marks=WITHOUT_TENSORFLOW)], ids=lambda kind: kind.value
+)
 
 
 def photograph(height: int, width: int) -> np.ndarray:
@@ -110,7 +114,7 @@ def test_kernels_are_those_asked_for(name: str, export: Any) -> None:
     content = export(name).path.read_bytes()
     for file in (content, with_all_outputs(content)):
         delegates = {}
-        for kind in Kernels:
+        for kind in RESOLVERS:
             interpreter = Interpreter(model_content=file, experimental_op_resolver_type=RESOLVERS[kind])
             interpreter.allocate_tensors()
             planned = [detail["op_name"] for detail in interpreter._get_ops_details()]
