@@ -46,10 +46,11 @@ def fit(
     try:
         state.run(progress, saved)
     except KeyboardInterrupt:
-        if saved is None or not state.whole:
+        if state.whole:
+            state.save(saved)
+        if state.saved_step is None:
             raise
-        state.save(saved)
-        where = f"step {state.step} of {plan.steps}"
+        where = f"step {state.saved_step} of {plan.steps}"
         raise KeyboardInterrupt(f"interrupted while {plan.name}; the same command goes on from {where}") from None
     state.save(saved)
     return state.result()
@@ -72,6 +73,7 @@ class _Fit:
         self.mean = [p.detach().clone() for p in self.moving]
         self.batches = patches.batches(plan.batch, torch.Generator().manual_seed(plan.seed))
         self.step = 0
+        self.saved_step: int | None = None
         self.whole = True
 
     def run(self, progress: Progress, saved: SavedFit | None) -> None:
@@ -140,13 +142,14 @@ class _Fit:
             moments = self.optimizer.state.get(p, {})
             tensors |= {f"{i}.{key}": moments[key] for key in ("exp_avg", "exp_avg_sq") if key in moments}
         saved.write(tensors)
+        self.saved_step = self.step
 
     def restore(self, saved: SavedFit) -> None:
         """Go back to a saved state, where there is a whole one."""
         tensors = saved.read()
         if tensors is None:
             return
-        self.step = int(tensors["step"])
+        self.step = self.saved_step = int(tensors["step"])
         with torch.no_grad():
             for i, (p, mean) in enumerate(zip(self.moving, self.mean, strict=True)):
                 p.copy_(tensors[f"{i}.value"])

@@ -208,6 +208,27 @@ def test_an_interrupt_in_the_middle_of_a_step_leaves_no_half_state(
     assert not list(tmp_path.iterdir())
 
 
+def test_an_interrupt_in_the_middle_of_a_step_goes_on_from_what_was_saved_before(
+    student: Student, patches: Patches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit_module, "SAVE_EVERY_S", -1.0)
+    steps, original = iter(range(PLAN.steps)), torch._foreach_lerp_
+
+    def interrupting(*args: Any) -> None:
+        if next(steps) == 3:
+            raise KeyboardInterrupt
+        original(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "_foreach_lerp_", interrupting)
+        with pytest.raises(KeyboardInterrupt, match="the same command goes on from step 3 of 12"):
+            learn(student, patches, folder=tmp_path)
+    going_on = Interrupt()
+    found = fit(student, student.start, patches, PLAN, going_on, tmp_path)
+    assert going_on.seen == list(range(3, 13))
+    assert same(found, learn(student, patches))
+
+
 def test_the_state_is_saved_every_half_minute(
     student: Student, patches: Patches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
