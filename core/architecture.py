@@ -50,6 +50,11 @@ class SRModel:
     value_range: float = 1.0
     size_multiple: int = 1
 
+    @property
+    def in_channels(self) -> int:
+        """C of the images: RGB where the config does not say."""
+        return self.config.get("in_channels", 3)
+
     def __post_init__(self) -> None:
         """Refuse contracts that no image could meet."""
         if self.scale < 1 or self.size_multiple < 1 or not self.value_range > 0:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 
-from edgesr.target import Precision, Target
+from edgesr.target import TARGETS, Precision, Target
 
 
 class Route(enum.Enum):
@@ -19,7 +19,6 @@ class Route(enum.Enum):
 
 
 GENERAL_PRECISIONS = (Precision.FP32, Precision.INT8)
-GENERAL_TARGETS = "tflite-fp32, tflite-int8, onnx-fp32, onnx-int8"
 
 
 def why_not_general(target: Target) -> str | None:
@@ -29,3 +28,6 @@ def why_not_general(target: Target) -> str | None:
     if target.precision not in GENERAL_PRECISIONS:
         return f"its converters have no setting for {target.precision.value} that is proven here"
     return None
+
+
+GENERAL_TARGETS = ", ".join(target.name for target in TARGETS if why_not_general(target) is None)

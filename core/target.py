@@ -58,9 +58,9 @@ class Target:
     """A format and precision with its defaults and what they may be changed to.
 
     `runners` run every file of the target on this machine. `emulators` can too, but need an extra and minutes: they run
-    when they are named, and so do `witnesses`, other builds of a runtime. Where there is
-    a `compiler`, the file is compiled for one NPU, `npu` or what --npu says; the
-    compiled file is what is written, and `runners` run the one that it was compiled from.
+    when they are named, and so do `witnesses`, other builds of a runtime. Where there is a `compiler`, the file is
+    compiled for one NPU, `npu` or what --npu says; the compiled file is what is written, and `runners` run the one that
+    it was compiled from.
     """
 
     name: str

@@ -25,6 +25,9 @@ from torch import Tensor
 from edgesr.graph import Graph
 from edgesr.ops import Activation, Add, Concat, Convolution, LeakyRelu, Mul, Op, Relu, Sub
 
+TYING = (Add, Sub, Relu, LeakyRelu)
+"""Operators whose output and inputs have one scale."""
+
 LogScales = Mapping[str, Tensor]
 """log s by tensor, each (C,)."""
 
@@ -118,10 +121,10 @@ def _scalable(graph: Graph, op: Op) -> bool:
     ):  # one channel spread over many
         return False
     if isinstance(op, Concat):  # its scales follow from what it joins: nothing else may bind them
-        return not any(isinstance(reader, (Add, Sub, Relu, LeakyRelu)) for reader in graph.consumers[op.name])
+        return not any(isinstance(reader, TYING) for reader in graph.consumers[op.name])
     if isinstance(op, Mul):
         return _gate(graph, op) is not None or _carried(graph, op) is not None
-    return isinstance(op, (Convolution, Add, Sub, Relu, LeakyRelu))
+    return isinstance(op, (Convolution, *TYING))
 
 
 def _fixed_tensors(graph: Graph) -> set[str]:
@@ -135,7 +138,7 @@ def _fixed_tensors(graph: Graph) -> set[str]:
         before = len(fixed)
         for op in graph:
             members = set(_bound(graph, op))
-            if isinstance(op, (Add, Sub, Mul, Concat, Relu, LeakyRelu)) and members & fixed:
+            if isinstance(op, (Mul, Concat, *TYING)) and members & fixed:
                 fixed |= members
         changed = len(fixed) > before
     return fixed
@@ -153,7 +156,7 @@ def _free_groups(graph: Graph, fixed: set[str]) -> list[list[str]]:
     follows = {g for op in gated if (g := _gate(graph, op))} | {op.name for op in graph if isinstance(op, Concat)}
     groups = {name: {name} for name in graph.specs if name not in fixed | follows}
     for op in graph:
-        is_tie = isinstance(op, (Add, Sub, Relu, LeakyRelu)) or _carried(graph, op) is not None
+        is_tie = isinstance(op, TYING) or _carried(graph, op) is not None
         if is_tie and op.name in groups:
             _unite(groups, _bound(graph, op))
     return [sorted(group) for group in {id(g): g for g in groups.values()}.values()]

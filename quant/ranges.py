@@ -129,7 +129,7 @@ def _distinguished(function: type[Op]) -> tuple[float, float]:
 
 def _is_product_with(op: Op, name: str, factors: Collection[str]) -> bool:
     """Whether an operator is the product of a tensor and one of `factors`."""
-    return isinstance(op, Mul) and len(op.inputs) == 2 and name in op.inputs and bool(set(op.inputs) & set(factors))
+    return isinstance(op, Mul) and name in op.inputs and bool(set(op.inputs) & set(factors))
 
 
 def _prescribed(graph: Graph, group: Sequence[str]) -> QuantParams | None:

@@ -80,7 +80,7 @@ def count_complexity(model: SRModel, size: tuple[int, int] = CHALLENGE_SIZE) -> 
         raise EdgeSRError(
             f"{model.name} takes sizes in multiples of {model.size_multiple}, not {size[0]}x{size[1]}; choose another"
         )
-    image = torch.rand(1, model.config.get("in_channels", 3), *size, generator=torch.Generator().manual_seed(0))
+    image = torch.rand(1, model.in_channels, *size, generator=torch.Generator().manual_seed(0))
     counter, watch = FlopCounterMode(display=False), _ConvolutionWatch()
     with torch.no_grad(), _attention_taken_apart(), counter, watch:
         output = _forward(model.module, image * model.value_range, model.name)

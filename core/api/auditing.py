@@ -156,7 +156,7 @@ class _Session:
 
         self.progress("capturing the network", 0, 1)
         model = load_network(given)
-        captured = capture(model, model.config.get("in_channels", 3))
+        captured = capture(model, model.in_channels)
         folded, _ = run_folds(captured, (*NATIVE_FOLDS, *INTEGER_FOLDS))
         height, width = DEFAULT_SIZE
         note = f"operators as 8-bit TFLite would hold them, at {height}x{width}; no file was written"

@@ -88,7 +88,7 @@ class _Session:
         progress("capturing the network", 0, 1)
         self.model = _load(request)
         self.reference = RememberingRunner(TorchRunner(self.model))
-        captured = capture(self.model, self.model.config.get("in_channels", 3))
+        captured = capture(self.model, self.model.in_channels)
         self.kept = in_graph_form(self.model, captured) if request.user_class else self.model
         self.graph, folds = run_folds(captured, NATIVE_FOLDS)
         _refuse_sizes(request.sizes, self.graph, self.model)

@@ -20,13 +20,20 @@ RECORDED_PACKAGES = ("edgesr", "torch", "onnx", "onnxruntime", "ai-edge-litert",
 
 
 def describe_origin(model: SRModel, folds: Sequence[FoldRecord], graph: Graph) -> dict[str, object]:
-    """When, with what and from what a file was made, and the folds that its graph went through."""
+    """How a file was made, and the folds that its graph went through."""
+    return {
+        **describe_making(model),
+        "folds": [dataclasses.asdict(record) | {"changed": list(record.changed)} for record in folds],
+        "graph": _describe_graph(graph),
+    }
+
+
+def describe_making(model: SRModel) -> dict[str, object]:
+    """When, with what and from what a file was made."""
     return {
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES},
         "model": describe_model(model),
-        "folds": [dataclasses.asdict(record) | {"changed": list(record.changed)} for record in folds],
-        "graph": _describe_graph(graph),
     }
 
 

@@ -7,14 +7,12 @@ passes is put in place. See docs/adr/0014-general-route.md.
 
 from __future__ import annotations
 
-import datetime
 import hashlib
-import importlib.metadata
 import tempfile
 from pathlib import Path
 
 from edgesr.api.export_request import ExportRequest, Job
-from edgesr.api.facts import RECORDED_PACKAGES, describe_model
+from edgesr.api.facts import describe_making
 from edgesr.api.peer_output import without_noise
 from edgesr.api.proving import with_channels
 from edgesr.api.staging import REFERENCE_FOLDER, Staging, existing_manifest
@@ -49,9 +47,9 @@ class GeneralSession:
         self.manifest = existing_manifest(request.out)
         self.written: list[Artifact] = []
         self.parity: dict[str, ParityReport] = {}
-        self._channels = model.config.get("in_channels", 3)
+        self._channels = model.in_channels
         self._size = padded_size((*request.sizes, DEFAULT_SIZE)[0], model.size_multiple)
-        self._tools = {target.format: CONVERTERS[target.format].describe(target) for target in request.targets}
+        self._converters = {target: CONVERTERS[target.format].describe(target) for target in request.targets}
         progress("recording the network", 0, 1)
         self._kept = in_program_form(model, record_program(model, self._channels, self._size))
         progress("recording the network", 1, 1)
@@ -97,7 +95,7 @@ class GeneralSession:
             except EdgeSRError:
                 raise
             except Exception as error:  # another tool's failure is what there is to say of it, whatever it raises
-                tools = CONVERTERS[target.format].describe(target)["packages"]
+                tools = self._converters[target]["packages"]
                 why = f"{type(error).__name__}: {first_line(error)}"
                 raise ExportError(
                     f"{target.name}: the converter fails ({tools}): {why}; choose another target"
@@ -124,11 +122,9 @@ class GeneralSession:
 
     def _facts(self, target: Target, report: ParityReport) -> dict[str, object]:
         facts: dict[str, object] = {
-            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "versions": {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES},
+            **describe_making(self._kept),
             "route": Route.GENERAL.value,
-            "converter": CONVERTERS[target.format].describe(target),
-            "model": describe_model(self._kept),
+            "converter": self._converters[target],
             "folds": [],
             "parity": report.summary() | {"on_small_copy": False},
         }

@@ -197,7 +197,7 @@ def _as_image_function(model: SRModel) -> ImageFunction:
 
 
 def _require_rgb(model: SRModel) -> None:
-    channels = model.config.get("in_channels", RGB)
+    channels = model.in_channels
     if channels != RGB:
         raise ImageError(
             f"{model.name} takes images of {channels} channels, PSNR is of RGB; leave out --lr and --hr for it"
@@ -224,4 +224,4 @@ def _time_all(networks: dict[str, SRModel], timed: TimedRuns, progress: Progress
 def _photograph(model: SRModel, size: tuple[int, int]) -> np.ndarray:
     """The first builtin one, cut or mirrored on, with as many of its channels as the network takes."""
     piece = cut(load_rgb(builtin_calibration_paths()[0]), size)
-    return _batch(with_channels(piece, model.config.get("in_channels", RGB)), model)
+    return _batch(with_channels(piece, model.in_channels), model)

@@ -91,7 +91,7 @@ def convert(model: SRModel, size: tuple[int, int], folder: Path) -> Path:
 
     path = folder / f"float-{size[0]}x{size[1]}.tflite"
     if not path.exists():
-        sample = {INPUT_NAME: torch.zeros(1, *size, model.config.get("in_channels", 3))}
+        sample = {INPUT_NAME: torch.zeros(1, *size, model.in_channels)}
         litert_torch.convert(ChannelsLast(model.module).eval(), sample_kwargs=sample).export(str(path))
     return path
 

@@ -29,7 +29,7 @@ def export_float_onnx(model: SRModel, folder: Path, size: tuple[int, int] | None
     free = torch.export.Dim.DYNAMIC
     program = torch.onnx.export(
         model.module,
-        (torch.zeros(1, model.config.get("in_channels", 3), height, width),),
+        (torch.zeros(1, model.in_channels, height, width),),
         dynamo=True,
         verbose=False,
         input_names=[INPUT_NAME],
