@@ -23,6 +23,10 @@ class Exactness(enum.Enum):
     ON_IMAGE_GRID = "exact once the output is quantized to the image's 8-bit grid"
 
 
+MAX_REWRITES_PER_OPERATOR = 100
+"""Far beyond what any fold needs: who gets there rewrites what it wrote itself, and would never end."""
+
+
 @dataclass(frozen=True)
 class FoldResult:
     """The graph after a fold, the operators it rewrote, and for each one it refused the reason."""
@@ -51,9 +55,15 @@ class Fold(ABC):
         """The graph with the fold applied at one operator that it does not refuse."""
 
     def apply(self, graph: Graph) -> FoldResult:
-        """Rewrite wherever the fold applies, until nowhere is left."""
+        """Rewrite wherever the fold applies, until nowhere is left.
+
+        Raises `RuntimeError` for a fold that does not end: a defect of the fold, whatever the graph.
+        """
         changed: list[str] = []
+        limit = MAX_REWRITES_PER_OPERATOR * len(graph.ops)
         while (op := self._next(graph)) is not None:
+            if len(changed) == limit:
+                raise RuntimeError(f"fold '{self.name}' does not end on graph '{graph.name}', last at '{op.name}'")
             graph = self.rewrite(graph, op)
             changed.append(op.name)
         refused = {op.name: self.refuses(graph, op) or "" for op in graph if self.considers(op)}
