@@ -229,6 +229,19 @@ def test_an_interrupt_in_the_middle_of_a_step_goes_on_from_what_was_saved_before
     assert same(found, learn(student, patches))
 
 
+def test_an_interrupt_in_the_first_step_after_going_on_names_the_step_that_was_gone_on_from(
+    student: Student, patches: Patches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted(student, patches, tmp_path, at=5)
+
+    def interrupting(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "_foreach_lerp_", interrupting)
+    with pytest.raises(KeyboardInterrupt, match="the same command goes on from step 5 of 12"):
+        learn(student, patches, folder=tmp_path)
+
+
 def test_the_state_is_saved_every_half_minute(
     student: Student, patches: Patches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
