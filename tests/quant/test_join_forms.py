@@ -32,7 +32,7 @@ def joined(build: Any, spread: float) -> Graph:
     return graph
 
 
-@pytest.mark.parametrize(("spread", "taken"), [(1.0, False), (30.0, True)])
+@pytest.mark.parametrize(("spread", "taken"), [(1.0, False), (6.0, False), (30.0, True)])
 def test_a_join_goes_apart_where_one_part_drowns(
     spread: float, taken: bool, build: Any, noise: Images, assert_same: Assert
 ) -> None:
