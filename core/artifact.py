@@ -78,16 +78,28 @@ class IOContract:
         return padded_size(size, self.size_multiple)
 
     def encode(self, image: np.ndarray) -> np.ndarray:
-        """The file's input for a float image (N, H, W, C) in [0, value_range], padded to the size multiple."""
+        """The file's input for an image (N, H, W, C), padded to the size multiple.
+
+        A float image lies in [0, value_range]; in a uint8 image, 255 stands for value_range.
+        """
         return self._store(pad_image(image, self.size_multiple))
 
     def _store(self, image: np.ndarray) -> np.ndarray:
-        if self.dtype is IODtype.FLOAT32:
-            data = image.astype(np.float32)
+        if self.dtype is not IODtype.FLOAT32:
+            data = self._from_bytes(image if image.dtype == np.uint8 else self._to_bytes(image))
+        elif image.dtype == np.uint8:
+            data = (np.arange(IMAGE_LEVELS + 1) * (self.value_range / IMAGE_LEVELS)).astype(np.float32)[image]
         else:
-            levels = np.clip(np.rint(image * (IMAGE_LEVELS / self.value_range)), 0, IMAGE_LEVELS)
-            data = levels.astype(np.uint8) if self.dtype is IODtype.UINT8 else (levels - INT8_ZERO).astype(np.int8)
+            data = image.astype(np.float32)
         return np.ascontiguousarray(data.transpose(0, 3, 1, 2) if self.layout is Layout.NCHW else data)
+
+    def _to_bytes(self, image: np.ndarray) -> np.ndarray:
+        levels = np.rint(image * (IMAGE_LEVELS / self.value_range))
+        return np.clip(levels, 0, IMAGE_LEVELS).astype(np.uint8)
+
+    def _from_bytes(self, data: np.ndarray) -> np.ndarray:
+        """Bytes of an image in the file's integer type, or of that type as bytes: both are the same step."""
+        return (data.view(np.uint8) ^ np.uint8(INT8_ZERO)).view(np.int8) if self.dtype is IODtype.INT8 else data
 
     def decode(self, data: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
         """The float image (N, H, W, C) for the file's output.
@@ -96,6 +108,14 @@ class IOContract:
         """
         image = self._load(data)
         return image if size is None else cut_back(image, size, self.upscale)
+
+    def decode_bytes(self, data: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
+        """The uint8 image (N, H, W, C) for the file's output, its own bytes where they are integers; as `decode`."""
+        if self.dtype is IODtype.FLOAT32:
+            return self._to_bytes(self.decode(data, size))
+        image = shuffle_pixels(data.transpose(0, 2, 3, 1) if self.layout is Layout.NCHW else data, self.host_shuffle)
+        levels = self._from_bytes(np.ascontiguousarray(image)).view(np.uint8)
+        return levels if size is None else cut_back(levels, size, self.upscale)
 
     def rounded(self, image: np.ndarray) -> np.ndarray:
         """An image of any size as the contract's type holds it."""

@@ -94,6 +94,19 @@ class Graph:
         """How many values the largest tensor holds for one input position."""
         return max(spec.channels * spec.scale**2 for spec in self.specs.values() if spec.scale is not None)
 
+    @property
+    def live_values_per_input_pixel(self) -> Fraction:
+        """How many values stand in memory at once, at worst, for one input position: each until it was last read."""
+        last_use = {name: index for index, op in enumerate(self.ops) for name in op.inputs}
+        last_use[self.output] = len(self.ops)
+        values = {name: spec.channels * spec.scale**2 for name, spec in self.specs.items() if spec.scale is not None}
+        live, most = {self.input.name: values[self.input.name]}, Fraction(0)
+        for index, op in enumerate(self.ops):
+            live[op.name] = values.get(op.name, Fraction(0))
+            most = max(most, sum(live.values(), Fraction(0)))
+            live = {name: n for name, n in live.items() if last_use.get(name, index) > index}
+        return most
+
     def __iter__(self) -> Iterator[Op]:
         return iter(self.ops)
 

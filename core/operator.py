@@ -62,6 +62,14 @@ class Op(ABC):
     def evaluate(self, *inputs: Tensor) -> Tensor:
         """The output for inputs of shape (N, C, H, W)."""
 
+    def reads(self, axis: int, first: int, last: int) -> tuple[int, int] | None:
+        """The first and last position that output positions first..last read of every input, rows (axis 0) or columns.
+
+        Positions outside of the tensor count: zero padding stands for them. None says that an output reads every
+        position, and is what an operator that says nothing is taken for.
+        """
+        return None
+
     def macs_per_position(self) -> int:
         """Multiply-accumulates for one output position (all of its channels)."""
         return 0

@@ -78,6 +78,10 @@ class Binary(Op):
         a, b = inputs
         return self.activation.apply(self.combine(a, b))
 
+    def reads(self, axis: int, first: int, last: int) -> tuple[int, int]:
+        """The same positions."""
+        return first, last
+
     @staticmethod
     @abstractmethod
     def combine(a: Tensor, b: Tensor) -> Tensor:
@@ -124,6 +128,10 @@ class Concat(Op):
         """torch.cat along channels."""
         return torch.cat(inputs, dim=1)
 
+    def reads(self, axis: int, first: int, last: int) -> tuple[int, int]:
+        """The same positions."""
+        return first, last
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Constant(Op):
@@ -153,6 +161,10 @@ class Unary(Op):
         """The input's spec."""
         (x,) = inputs
         return TensorSpec(self.name, x.channels, x.scale)
+
+    def reads(self, axis: int, first: int, last: int) -> tuple[int, int]:
+        """The same positions."""
+        return first, last
 
 
 class Relu(Unary):
@@ -259,6 +271,10 @@ class DepthToSpace(Op):
             x = torch.unflatten(x, 1, (self.block**2, -1)).transpose(1, 2).flatten(1, 2)
         return F.pixel_shuffle(x, self.block)
 
+    def reads(self, axis: int, first: int, last: int) -> tuple[int, int]:
+        """The positions whose blocks they lie in."""
+        return first // self.block, last // self.block
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Slice(Op):
@@ -277,6 +293,10 @@ class Slice(Op):
     def evaluate(self, *inputs: Tensor) -> Tensor:
         """The channels."""
         return inputs[0][:, self.start : self.stop]
+
+    def reads(self, axis: int, first: int, last: int) -> tuple[int, int]:
+        """The same positions."""
+        return first, last
 
 
 VOCABULARY: tuple[type[Op], ...] = (

@@ -32,6 +32,10 @@ class ResizeNearest(Op):
         """As torch.nn.functional.interpolate in mode nearest."""
         return F.interpolate(inputs[0], scale_factor=float(self.factor), mode="nearest")
 
+    def reads(self, axis: int, first: int, last: int) -> tuple[int, int]:
+        """The positions that they repeat."""
+        return first // self.factor, last // self.factor
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class MaxPool(Op):
@@ -57,3 +61,7 @@ class MaxPool(Op):
         if height % self.window or width % self.window:
             raise ValueError(f"MaxPool '{self.name}': {height}x{width} is no multiple of {self.window}")
         return F.max_pool2d(inputs[0], self.window)
+
+    def reads(self, axis: int, first: int, last: int) -> tuple[int, int]:
+        """The positions of their windows."""
+        return first * self.window, last * self.window + self.window - 1

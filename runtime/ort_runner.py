@@ -40,8 +40,12 @@ class OrtRunner:
 
     def run(self, image: np.ndarray) -> np.ndarray:
         """The output image; raises `ArtifactError` for a size that the contract refuses."""
+        return self._contract.decode(self.compute_tensor(image), self._size)
+
+    def compute_tensor(self, image: np.ndarray) -> np.ndarray:
+        """The file's output tensor as it is, in its own type."""
         self.prepare(image)
-        return self._contract.decode(self._run(self._session, None)[0], self._size)
+        return self._run(self._session, None)[0]
 
     def prepare(self, image: np.ndarray) -> None:
         """Convert the image, so that `invoke` can be timed alone."""

@@ -24,6 +24,9 @@ class FileRunner(TracingRunner, Protocol):
     def emulated(self) -> str | None:
         """What is emulated, in words; None where the runner is what its name says."""
 
+    def compute_tensor(self, image: np.ndarray) -> np.ndarray:
+        """The file's output tensor for an image (N, H, W, C), as it is and in its own type."""
+
     def prepare(self, image: np.ndarray) -> None:
         """Take an image (N, H, W, C) as the next input."""
 
