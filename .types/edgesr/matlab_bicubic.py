@@ -1,0 +1,1 @@
+../../core/matlab_bicubic.py
