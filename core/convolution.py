@@ -66,12 +66,6 @@ class Convolution(Op):
         y = F.conv2d(x, weight, bias, self.stride, self.padding, self.dilation, self.group_count)
         return self.activation.apply(y)
 
-    @property
-    def keeps_grid(self) -> bool:
-        """Whether n positions give n / stride, for every multiple n of the stride: the padding fits the kernel."""
-        spans = (d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
-        return all(0 < n - 2 * p <= s for n, p, s in zip(spans, self.padding, self.stride, strict=True))
-
     def reads(self, axis: int, first: int, last: int) -> tuple[int, int]:
         """The positions under the kernel, whatever its weights are."""
         stride, padding, extent = self.stride[axis], self.padding[axis], self.dilation[axis] * (self.kernel[axis] - 1)

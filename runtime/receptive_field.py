@@ -18,8 +18,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgesr.convolution import Convolution
+import torch
+
 from edgesr.graph import Graph
+from edgesr.padding import padded_size
 from edgesr.quantized import QuantizedGraph, float_graph
 
 ROWS, COLUMNS = 0, 1
@@ -66,21 +68,28 @@ def find_reach(network: Graph | QuantizedGraph | None) -> Reach | NoReach:
     refusal = _refusal(graph)
     if refusal:
         return NoReach(refusal)
-    rows, columns = (_worst(graph, axis) for axis in (ROWS, COLUMNS))
-    return Reach(*rows, *columns)
+    reach = Reach(*_worst(graph, ROWS), *_worst(graph, COLUMNS))
+    misfit = _misfit(graph, reach)
+    return NoReach(misfit) if misfit else reach
 
 
 def _refusal(graph: Graph) -> str | None:
-    """Why tiles of this graph would not be the whole image's; None where they are."""
+    """Why no pixel's reach can be said; None where it can."""
     for op in graph:
-        kind = f"{type(op).__name__} '{op.name}'"
         if op.inputs and any(op.reads(axis, 0, 0) is None for axis in (ROWS, COLUMNS)):
-            return f"{kind} depends on every position of the image"
-        if isinstance(op, Convolution) and not op.keeps_grid:
-            return f"{kind} has a padding of {op.padding}, which loses pixels at the border"
-    if graph.scale.denominator != 1:
-        return f"its output is {graph.scale} of the image's size"
-    return None
+            return f"{type(op).__name__} '{op.name}' depends on every position of the image"
+    return f"its output has {graph.scale} of the image's size" if graph.scale.denominator != 1 else None
+
+
+def _misfit(graph: Graph, reach: Reach) -> str | None:
+    """Why the output of a tile does not lie on the whole's grid: paddings that do not make up for the kernels."""
+    size = (1 + reach.above + reach.below, 1 + reach.left + reach.right)
+    height, width = padded_size(size, graph.size_multiple)
+    image = torch.empty(1, graph.input.channels, height, width, device="meta")  # sizes alone, nothing is computed
+    found = tuple(graph.execute(image).shape[2:])
+    if found == (height * graph.scale, width * graph.scale):
+        return None
+    return f"it makes {found[0]}x{found[1]} of {height}x{width}, which is not {graph.scale} times as much"
 
 
 def _worst(graph: Graph, axis: int) -> tuple[int, int]:
