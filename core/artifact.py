@@ -22,6 +22,7 @@ from edgesr.target import IODtype, Layout, Target, find_target
 MANIFEST_NAME = "manifest.json"
 MANIFEST_VERSION = 1
 IMAGE_LEVELS = 255
+DEEP_LEVELS = 65535
 INT8_ZERO = 128
 """What an image or tensor in int8 is smaller by than the same in uint8."""
 INT16_ZERO = 32768
@@ -80,7 +81,7 @@ class IOContract:
     def encode(self, image: np.ndarray) -> np.ndarray:
         """The file's input for an image (N, H, W, C), padded to the size multiple.
 
-        A float image lies in [0, value_range]; in a uint8 image, 255 stands for value_range.
+        A float image lies in [0, value_range]; in a uint8 image 255 stands for value_range, in a uint16 image 65535.
         """
         return self._store(pad_image(image, self.size_multiple))
 
@@ -89,11 +90,15 @@ class IOContract:
             data = self._from_bytes(image if image.dtype == np.uint8 else self._to_bytes(image))
         elif image.dtype == np.uint8:
             data = (np.arange(IMAGE_LEVELS + 1) * (self.value_range / IMAGE_LEVELS)).astype(np.float32)[image]
+        elif image.dtype == np.uint16:
+            data = image * np.float32(self.value_range / DEEP_LEVELS)
         else:
             data = image.astype(np.float32)
         return np.ascontiguousarray(data.transpose(0, 3, 1, 2) if self.layout is Layout.NCHW else data)
 
     def _to_bytes(self, image: np.ndarray) -> np.ndarray:
+        if image.dtype == np.uint16:  # 65535 = 255 * 257, and 257 is odd: this is round(v / 257) without ties
+            return ((image.astype(np.uint32) + 128) // (DEEP_LEVELS // IMAGE_LEVELS)).astype(np.uint8)
         levels = np.rint(image * (IMAGE_LEVELS / self.value_range))
         return np.clip(levels, 0, IMAGE_LEVELS).astype(np.uint8)
 

@@ -14,14 +14,17 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from edgesr.atomic import write_atomically
-from edgesr.errors import ExportError, ImageError
+from edgesr.errors import EdgeSRError, ExportError, ImageError
 
 MAX_MEGAPIXELS = 100.0
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
@@ -42,15 +45,29 @@ def load_rgb(path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[np.u
             than `max_megapixels` (Pillow's own limit of 178 stands above it).
 
     """
-    _require_file(path)
+    with open_image(path, max_megapixels) as image:
+        return _to_rgb(ImageOps.exif_transpose(image), path)
+
+
+@contextmanager
+def open_image(
+    source: Path | BinaryIO, max_megapixels: float = MAX_MEGAPIXELS, name: str | None = None
+) -> Iterator[Image.Image]:
+    """An image file, or one's bytes called `name`, open in Pillow; its size is known, its pixels are not decoded yet.
+
+    What Pillow raises within the block is an `ImageError`, as `load_rgb` raises it; other `EdgeSRError`s pass.
+    """
+    if isinstance(source, Path):
+        _require_file(source)
+    path = name or source
     too_large = f"over the limit of {max_megapixels:g} megapixels; crop or downscale it"
     try:
         # Pillow warns about large images, which is judged here, and about odd metadata, which no pixel depends on
-        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=_FORMATS) as image:
+        with warnings.catch_warnings(action="ignore"), Image.open(source, formats=_FORMATS) as image:
             if image.width * image.height > max_megapixels * 1e6:
                 raise ImageError(f"{path} is {image.width}x{image.height}, {too_large}")
-            return _to_rgb(ImageOps.exif_transpose(image), path)
-    except ImageError:
+            yield image
+    except EdgeSRError:
         raise
     except UnidentifiedImageError:
         raise ImageError(f"{path} is not an image in a known format; give {_FORMAT_NAMES}") from None
