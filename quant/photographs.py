@@ -15,7 +15,7 @@ from edgesr.degradation import crop_to_multiple, downsample
 from edgesr.images import list_images, load_rgb
 from edgesr.progress import Progress, silent
 from edgesr.quant.builtin import builtin_calibration_paths
-from edgesr.quant.images import centre, spread
+from edgesr.quant.images import Item, centre, spread
 
 MAX_PHOTOGRAPHS = 400
 MAX_PHOTOGRAPH_SIDE = 512
@@ -48,7 +48,7 @@ def load_photographs(folder: Path | None, progress: Progress = silent) -> tuple[
     return tuple(images)
 
 
-def hold_out(images: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def hold_out(images: Sequence[Item]) -> tuple[list[Item], list[Item]]:
     """Images to learn on and, one in five, images to choose on; of fewer than two images each is both."""
     if len(images) < 2:
         return list(images), list(images)
