@@ -62,9 +62,9 @@ runner: $(STAMP)
 test-emulator: npu-deps emulator-deps
 	EDGESR_REQUIRE_EMULATOR=1 $(BIN)/python -m pytest -q -m "emulator or device"
 
-# The bundled weights, from a folder of photographs: make train PHOTOS=path/to/photographs
+# SPANV2 x4 from a folder of photographs, in two hours of two cores: make train PHOTOS=path/to/photographs
 train: $(STAMP)
-	$(BIN)/python -m edgesr.model.training --images $(PHOTOS) --steps 20000 --output spanv2_x4.safetensors
+	$(BIN)/edgesr train --config spanv2_x4_cpu --images $(PHOTOS) --output spanv2_x4.safetensors
 
 clean:
 	rm -rf $(VENV) $(DEMO) build *.egg-info

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,7 +16,8 @@ class Architecture:
 
     `deduce` reads hyperparameters from a state dict's shapes and raises `CheckpointError`, naming every missing,
     unexpected or misshapen key, when the state dict is not of this family. `build` makes the module for them.
-    `signature_keys` are key names that only this family has; they are enough to recognise it.
+    `signature_keys` are key names that only this family has; they are enough to recognise it. `defaults` is the config of
+    the released network, for training another one.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Architecture:
     deduce: Callable[[Mapping[str, Tensor]], dict[str, int]]
     build: Callable[[Mapping[str, int]], nn.Module]
     size_multiple: int = 1
+    defaults: Mapping[str, int] = field(default_factory=dict)
 
     def recognises(self, state: Mapping[str, Tensor]) -> bool:
         """Whether `state` holds all of the family's signature keys."""

@@ -23,6 +23,10 @@ class CheckpointError(EdgeSRError):
     """A weights file cannot be read, or does not fit an architecture."""
 
 
+class TrainingError(EdgeSRError):
+    """A training configuration cannot be used, or a training run cannot go on."""
+
+
 class ImageError(EdgeSRError):
     """An image file or folder cannot be used."""
 

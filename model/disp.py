@@ -87,4 +87,5 @@ ARCHITECTURE = Architecture(
     signature_keys=(FIRST_KEY, "blocks.0.c1_r.eval_conv.weight", "conv_2.weight", "upsampler.0.weight"),
     deduce=deduce,
     build=build,
+    defaults={"channels": 32, "blocks": 4, "extra": 1, "scale": 4, "in_channels": 3},
 )

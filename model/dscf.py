@@ -91,4 +91,5 @@ ARCHITECTURE = Architecture(
     signature_keys=(FIRST_KEY, "conv_fused.weight", "conv_cat_other.weight", "conv2_fused.weight"),
     deduce=deduce,
     build=build,
+    defaults={"channels": 26, "blocks": 6, "scale": 4, "in_channels": IN_CHANNELS},
 )

@@ -100,4 +100,5 @@ ARCHITECTURE = Architecture(
     signature_keys=("conv_1.weight", "block_1.rep1.rep_conv.weight", "conv_2.weight", "upsampler.0.weight"),
     deduce=deduce,
     build=build,
+    defaults={"channels": 32, "blocks": 6, "scale": 4, "in_channels": 3},
 )

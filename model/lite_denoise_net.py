@@ -100,5 +100,6 @@ ARCHITECTURE = Architecture(
     signature_keys=(FIRST_KEY, "eb0.conv1.weight", "down3.0.weight", "bottleneck.conv1.weight", "out_conv.weight"),
     deduce=deduce,
     build=build,
+    defaults={"width": 16, "scale": 1, "in_channels": 3},
     size_multiple=SIZE_MULTIPLE,
 )

@@ -109,4 +109,5 @@ ARCHITECTURE = Architecture(
     signature_keys=(FIRST_KEY, "B1.c1_d.weight", "B1.c5.weight", "LR_conv.weight", "upsampler.0.weight"),
     deduce=deduce,
     build=build,
+    defaults={"channels": 46, "blocks": 4, "distilled": 23, "scale": 4, "in_channels": 3},
 )

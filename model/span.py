@@ -91,4 +91,5 @@ ARCHITECTURE = Architecture(
     signature_keys=(FIRST_KEY, "block_1.c1_r.eval_conv.weight", "conv_cat.weight", "conv_2.eval_conv.weight"),
     deduce=deduce,
     build=build,
+    defaults={"channels": 28, "blocks": 6, "scale": 4, "in_channels": IN_CHANNELS},
 )

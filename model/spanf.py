@@ -68,7 +68,7 @@ class SPANF(nn.Module):
         return F.pixel_shuffle(self.get_submodule(self.names.last)(mixed), self.scale)
 
 
-def _architecture(name: str, summary: str, names: TailNames) -> Architecture:
+def _architecture(name: str, summary: str, names: TailNames, tail: int) -> Architecture:
     """The family with one release's names."""
 
     def deduce(state: Mapping[str, Tensor]) -> dict[str, int]:
@@ -87,8 +87,11 @@ def _architecture(name: str, summary: str, names: TailNames) -> Architecture:
         return SPANF(names, **config)
 
     keys = ("conv_near.weight", FIRST_KEY, f"{names.mix}.weight", f"{names.last}.eval_conv.weight")
-    return Architecture(name=name, summary=summary, signature_keys=keys, deduce=deduce, build=build)
+    defaults = {"channels": 32, "blocks": 5, "tail": tail, "scale": 4, "in_channels": 3}
+    return Architecture(name=name, summary=summary, signature_keys=keys, deduce=deduce, build=build, defaults=defaults)
 
 
-PKDSR = _architecture("pkdsr", "PKDSR and SPANF: SPAN with a near-pixel branch; NTIRE 2026, team 16", PKDSR_NAMES)
-PDS = _architecture("pds", "PDS: SPANF with a tail of 20 channels; NTIRE 2026, team 1", PDS_NAMES)
+PKDSR = _architecture(
+    "pkdsr", "PKDSR and SPANF: SPAN with a near-pixel branch; NTIRE 2026, team 16", PKDSR_NAMES, tail=24
+)
+PDS = _architecture("pds", "PDS: SPANF with a tail of 20 channels; NTIRE 2026, team 1", PDS_NAMES, tail=20)

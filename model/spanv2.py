@@ -172,4 +172,5 @@ ARCHITECTURE = Architecture(
     signature_keys=SIGNATURE_KEYS,
     deduce=deduce,
     build=build,
+    defaults={"channels": 32, "blocks": 5, "scale": 4, "in_channels": 3},
 )

@@ -9,6 +9,7 @@ from edgesr.api.estimating import FileEstimate, estimate
 from edgesr.api.export_request import ExportRequest
 from edgesr.api.exporting import ExportResult, export
 from edgesr.api.scoring import TimedRuns, score
+from edgesr.api.training import TrainingRequest, TrainingResult, train
 from edgesr.api.verifying import verify_parity, verify_quality
 from edgesr.user_code import OwnNetwork
 
@@ -20,6 +21,8 @@ __all__ = [
     "FileEstimate",
     "OwnNetwork",
     "TimedRuns",
+    "TrainingRequest",
+    "TrainingResult",
     "audit",
     "bench",
     "bench_on_cuda",
@@ -28,6 +31,7 @@ __all__ = [
     "export",
     "list_devices",
     "score",
+    "train",
     "verify_parity",
     "verify_quality",
 ]

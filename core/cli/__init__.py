@@ -18,7 +18,9 @@ from edgesr.cli.devices import devices
 from edgesr.cli.doctor import doctor
 from edgesr.cli.export import export
 from edgesr.cli.listing import models, targets
+from edgesr.cli.run import run
 from edgesr.cli.score import score
+from edgesr.cli.train import train
 from edgesr.cli.verify import verify
 from edgesr.errors import EdgeSRError
 
@@ -53,7 +55,7 @@ def cli(context: click.Context) -> None:
     help_without_command(context, MISUSED)
 
 
-for command in (export, verify, bench, audit, score, models, targets, devices, doctor):
+for command in (export, verify, bench, audit, score, models, targets, devices, doctor, train, run):
     cli.add_command(command)
 
 
