@@ -24,8 +24,10 @@ from edgesr.export.pipeline import NATIVE_FOLDS, run_folds
 from edgesr.export.tflite import emit_tflite, is_resizable
 from edgesr.graph import Graph
 from edgesr.images import load_rgb
+from edgesr.model.lite_denoise_net import LiteDenoiseNet
 from edgesr.model.registry import load_model
 from edgesr.quant.builtin import builtin_calibration_paths
+from edgesr.quant.recipe import INTEGER_FOLDS
 from edgesr.quantized import QuantizedGraph
 from edgesr.runtime.parity import ParityReport
 from edgesr.runtime.torch_runner import RememberingRunner, TorchRunner
@@ -69,6 +71,18 @@ def as_network(quantize_by_range: Callable[..., QuantizedGraph], images: list[np
 @pytest.fixture(scope="session")
 def small(gentle_model: SRModel, as_network: Callable[..., Network]) -> Network:
     return as_network(gentle_model)
+
+
+@pytest.fixture(scope="session")
+def denoiser(quantize_by_range: Callable[..., QuantizedGraph], images: list[np.ndarray]) -> Network:
+    """A narrow LiteDenoiseNet, which takes multiples of 16; seeded weights that keep images in range."""
+    torch.manual_seed(0)
+    module = LiteDenoiseNet(width=2).eval().requires_grad_(False)
+    model = SRModel("denoiser", "lite_denoise", module, {}, 1, "test", "", size_multiple=16)
+    graph, _ = run_folds(capture(model), NATIVE_FOLDS)
+    tensors = [torch.from_numpy(image[:80, :112] / 255).permute(2, 0, 1)[None] for image in images]
+    integers = quantize_by_range(run_folds(graph, INTEGER_FOLDS)[0], tensors, image_edges=True)
+    return Network(model, graph, integers, RememberingRunner(TorchRunner(model)))
 
 
 @pytest.fixture(scope="session")

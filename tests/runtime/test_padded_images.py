@@ -7,14 +7,11 @@ import pytest
 import torch
 
 from edgesr.architecture import SRModel
-from edgesr.export.capture import capture
-from edgesr.export.pipeline import NATIVE_FOLDS, run_folds
-from edgesr.model.lite_denoise_net import LiteDenoiseNet
 from edgesr.padding import pad_image
 from edgesr.runtime.cases import parity_cases
 from edgesr.runtime.parity import compare_end_to_end
 from edgesr.runtime.runners import open_runner
-from edgesr.runtime.torch_runner import GraphRunner, RememberingRunner, TorchRunner
+from edgesr.runtime.torch_runner import GraphRunner, TorchRunner
 from edgesr.target import Precision
 
 FILES = [
@@ -25,16 +22,6 @@ FILES = [
 ]
 SIZES = [(45, 70), (48, 65), (48, 80)]
 sizes = pytest.mark.parametrize("size", SIZES, ids=lambda size: "x".join(map(str, size)))
-
-
-@pytest.fixture(scope="module")
-def denoiser(small: Any) -> Any:
-    """A narrow LiteDenoiseNet, which takes multiples of 16; seeded weights that keep images in range."""
-    torch.manual_seed(0)
-    module = LiteDenoiseNet(width=2).eval().requires_grad_(False)
-    model = SRModel("denoiser", "lite_denoise", module, {}, 1, "test", "", size_multiple=16)
-    graph, _ = run_folds(capture(model), NATIVE_FOLDS)
-    return type(small)(model, graph, small.quantized, RememberingRunner(TorchRunner(model)))
 
 
 def picture(size: tuple[int, int]) -> np.ndarray:

@@ -3,7 +3,6 @@
 import copy
 import dataclasses
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -32,8 +31,6 @@ SMALL = {
     "rfdn_span": {"channels": 6, "blocks": 2, "distilled": 3, "scale": 2, "in_channels": 3},
     "lite_denoise": {"width": 2, "scale": 1, "in_channels": 1},
 }
-EVERY_DAY = ("spanv2", "lite_denoise")
-"""One with gates and a shuffle, one with strides: the others take a capture each."""
 RANDOM_SEEDS = range(24)
 IMAGES = 4
 SLACK = 8
@@ -42,28 +39,15 @@ SLACK = 8
 Run = tuple[int, int]
 
 
-def network(name: str) -> SRModel:
-    """A small network of a family; its seeded weights are positive, so that nothing cancels and no ReLU is off."""
-    (architecture,) = [a for a in ARCHITECTURES if a.name == name]
+def positive(module: nn.Module) -> nn.Module:
+    """A copy in float64 whose weights are positive, so that nothing cancels and no ReLU is off."""
     generator = torch.Generator().manual_seed(0)
-    module = architecture.build(SMALL[name]).eval().requires_grad_(False)
-    for key, weight in module.named_parameters():
+    copied = copy.deepcopy(module).double().requires_grad_(False)
+    for key, weight in copied.named_parameters():
         size = 4 if weight.ndim == 1 else weight[0].numel()
         nn.init.uniform_(weight, 0.2 / size, 1.2 / size, generator=generator)
         weight.mul_(0.1 if key.startswith("out_conv") else 1)  # away from the clip at 1
-    return SRModel(
-        name, name, module, SMALL[name], SMALL[name]["scale"], "test", "", size_multiple=architecture.size_multiple
-    )
-
-
-@cache
-def captured(name: str) -> tuple[SRModel, Graph]:
-    model = network(name)
-    return model, capture(model, model.in_channels)
-
-
-def in_float64(model: SRModel) -> nn.Module:
-    return copy.deepcopy(model.module).double()
+    return copied
 
 
 def image_for(graph: Graph, reach: Reach, seed: int = 0) -> Tensor:
@@ -74,32 +58,38 @@ def image_for(graph: Graph, reach: Reach, seed: int = 0) -> Tensor:
     return torch.rand(1, graph.input.channels, *size, generator=generator, dtype=torch.float64) / 2 + 0.1
 
 
-def seen(evaluate: Callable[[Tensor], Tensor], image: Tensor, position: tuple[int, int]) -> tuple[Run, Run]:
-    """The input rows and columns that an output pixel depends on: where its gradient is not exactly zero."""
-    x = image.clone().requires_grad_()
-    pixel = evaluate(x)[0, :, position[0], position[1]]
-    weights = torch.linspace(0.6, 1.4, pixel.numel(), dtype=torch.float64)
-    (gradient,) = torch.autograd.grad((pixel * weights).sum(), x)
-    touched = gradient[0].abs().sum(0) > 0
-    rows, columns = (torch.nonzero(touched.any(1 - axis)).flatten().tolist() for axis in (ROWS, COLUMNS))
-    return (rows[0], rows[-1]), (columns[0], columns[-1])
+class Seen:
+    """What the pixels of one output depend on: the input rows and columns whose gradient is not exactly zero."""
+
+    def __init__(self, evaluate: Callable[[Tensor], Tensor], image: Tensor) -> None:
+        self.x = image.clone().requires_grad_()
+        self.y = evaluate(self.x)
+
+    def runs(self, position: tuple[int, int]) -> tuple[Run, Run]:
+        pixel = self.y[0, :, position[0], position[1]]
+        weights = torch.linspace(0.6, 1.4, pixel.numel(), dtype=torch.float64)
+        (gradient,) = torch.autograd.grad((pixel * weights).sum(), self.x, retain_graph=True)
+        touched = gradient[0].abs().sum(0) > 0
+        rows, columns = (torch.nonzero(touched.any(1 - axis)).flatten().tolist() for axis in (ROWS, COLUMNS))
+        return (rows[0], rows[-1]), (columns[0], columns[-1])
 
 
 def seen_reach(graph: Graph, evaluate: Callable[[Tensor], Tensor], reach: Reach, images: int = 1) -> Reach:
     """The reach by gradients, over all phases; several images where a pool shows one of its pixels at a time."""
     multiple, scale = graph.size_multiple, int(graph.scale)
-    pixels = [image_for(graph, reach, seed) for seed in range(images)]
-    middle = [side // 2 // multiple * multiple for side in pixels[0].shape[2:]]
-    found = []
+    outputs = [Seen(evaluate, image_for(graph, reach, seed)) for seed in range(images)]
+    middle = [side // 2 // multiple * multiple * scale for side in outputs[0].x.shape[2:]]
+    found = [[0, 0, 0, 0]]
     for phase in range(multiple * scale):
-        at = (middle[0] * scale + phase, middle[1] * scale + phase)
-        runs = [seen(evaluate, x, at) for x in pixels]
-        own = tuple(position // scale for position in at)
-        for axis, side in ((ROWS, 0), (COLUMNS, 1)):
-            run = min(r[side][0] for r in runs), max(r[side][1] for r in runs)
-            assert run == input_run(graph, axis, at[axis]), f"phase {phase}, axis {axis}"
-        found.append([own[0] - runs[0][0][0], runs[0][0][1] - own[0], own[1] - runs[0][1][0], runs[0][1][1] - own[1]])
-    return Reach(*np.max([[0, 0, 0, 0], *found], axis=0).tolist())
+        at = (middle[0] + phase, middle[1] + phase)
+        runs = [output.runs(at) for output in outputs]
+        sides = []
+        for axis in (ROWS, COLUMNS):
+            first, last = min(r[axis][0] for r in runs), max(r[axis][1] for r in runs)
+            assert (first, last) == input_run(graph, axis, at[axis]), f"phase {phase}, axis {axis}"
+            sides += [at[axis] // scale - first, last - at[axis] // scale]
+        found.append(sides)
+    return Reach(*np.max(found, axis=0).tolist())
 
 
 def reach_of(graph: Graph) -> Reach:
@@ -108,16 +98,28 @@ def reach_of(graph: Graph) -> Reach:
     return reach
 
 
-@pytest.mark.parametrize(
-    "name", [name if name in EVERY_DAY else pytest.param(name, marks=pytest.mark.slow) for name in SMALL]
-)
-def test_the_reach_of_every_family_is_what_gradients_see(name: str) -> None:
+@pytest.mark.parametrize("which", ["small", "denoiser"])
+def test_the_reach_of_a_captured_graph_is_what_gradients_of_the_module_see(
+    request: pytest.FixtureRequest, which: str
+) -> None:
     """Of the PyTorch module itself, so that neither capture nor a fold may lose or add a pixel."""
-    model, graph = captured(name)
+    network = request.getfixturevalue(which)
+    reach = reach_of(network.graph)
+    assert seen_reach(network.graph, positive(network.model.module), reach) == reach
+    assert reach_of(network.quantized.graph) == reach
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
+def test_the_reach_of_every_family_is_what_gradients_of_the_module_see(name: str) -> None:
+    """Before and after folding."""
+    (architecture,) = [a for a in ARCHITECTURES if a.name == name]
+    module, config = architecture.build(SMALL[name]).eval().requires_grad_(False), SMALL[name]
+    model = SRModel(name, name, module, config, config["scale"], "test", "", size_multiple=architecture.size_multiple)
+    graph = capture(model, model.in_channels)
     reach = reach_of(graph)
-    assert seen_reach(graph, in_float64(model), reach) == reach
-    folded, _ = run_folds(graph, NATIVE_FOLDS)
-    assert reach_of(folded) == reach
+    assert seen_reach(graph, positive(module), reach) == reach
+    assert reach_of(run_folds(graph, NATIVE_FOLDS)[0]) == reach
 
 
 def test_every_registered_family_is_here() -> None:
@@ -129,9 +131,7 @@ def test_random_graphs_reach_as_far_as_gradients_see(random_graph: Callable[[int
     graph = random_graph(seed)
     reach = reach_of(graph)
     pools = any(isinstance(op, MaxPool) for op in graph)
-    seen_reach(graph, graph.execute, reach, IMAGES if pools else 1)
-    runs = [(i // int(graph.scale), *input_run(graph, ROWS, i)) for i in range(graph.size_multiple * int(graph.scale))]
-    assert (reach.above, reach.below) == (max(c - a for c, a, _ in runs), max(b - c for c, _, b in runs))
+    assert seen_reach(graph, graph.execute, reach, IMAGES if pools else 1) == reach
 
 
 def test_random_graphs_have_what_makes_reaches_hard(random_graph: Callable[[int], Graph]) -> None:
@@ -143,15 +143,13 @@ def test_random_graphs_have_what_makes_reaches_hard(random_graph: Callable[[int]
 
 
 @pytest.mark.parametrize("pixel", [(20, 20), (21, 22), (0, 39)], ids=str)
-def test_a_changed_pixel_changes_what_reaches_it_and_nothing_else(pixel: tuple[int, int]) -> None:
+def test_a_changed_pixel_changes_what_reaches_it_and_nothing_else(small: Any, pixel: tuple[int, int]) -> None:
     """The other way round, by hand: one input pixel of SPANV2 is changed, at a border too."""
-    model, graph = captured("spanv2")
-    reach = reach_of(graph)
+    module, reach = positive(small.model.module), reach_of(small.graph)
     image = torch.rand(1, 3, 40, 40, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     changed = image.clone()
     changed[:, :, pixel[0], pixel[1]] += 10
     with torch.no_grad():
-        module = in_float64(model)
         differs = (module(image) != module(changed))[0].any(0)
     for axis, side in enumerate(pixel):
         before, behind = reach.along(axis)
@@ -160,32 +158,32 @@ def test_a_changed_pixel_changes_what_reaches_it_and_nothing_else(pixel: tuple[i
         assert lines[-1] == 2 * min(39, side + before) + 1
 
 
-def test_the_reach_of_spanv2_by_hand() -> None:
+def test_the_reach_of_spanv2_by_hand(small: Any) -> None:
     """Three 3x3 convolutions in each of its two blocks, one after another, and the depthwise one of the head."""
-    assert find_reach(captured("spanv2")[1]) == Reach(7, 7, 7, 7)
+    assert find_reach(small.graph) == Reach(7, 7, 7, 7)
 
 
-def test_the_shuffle_on_the_host_changes_no_reach() -> None:
-    graph, _ = run_folds(captured("spanv2")[1], NATIVE_FOLDS)
-    assert find_reach(ending_before_shuffle(graph)) == find_reach(graph)
+def test_the_shuffle_on_the_host_changes_no_reach(small: Any) -> None:
+    assert find_reach(ending_before_shuffle(small.graph)) == find_reach(small.graph)
 
 
 def test_every_operator_of_the_vocabulary_reads_what_gradients_see(operator_case: Any) -> None:
-    """Each on its own; those whose output is of another size than its scale says are refused."""
-    graph = operator_case.graph
+    """Each on its own; those whose output is of another size than a whole number of times the image's are refused."""
+    graph, images = operator_case.graph, [operator_case.image((12, 12)) / 50 + offset for offset in (0.2, 0.3)]
+    outputs = [Seen(graph.execute, image) for image in images]
+    fits = outputs[0].y.shape[2:] == (12 * graph.scale, 12 * graph.scale)
     reach = find_reach(graph)
     if isinstance(reach, NoReach):
-        wrong = graph.execute(operator_case.image((12, 12))).shape[2:] != (12 * graph.scale, 12 * graph.scale)
-        assert wrong or graph.scale.denominator != 1
-        if wrong and graph.scale.denominator == 1:
-            assert f"is not {graph.scale} times as much" in reach.why
-        else:
-            assert "its output has 1/2 of the image's size" in reach.why
-    position = tuple(6 * int(graph.scale.limit_denominator(1)) or 3 for _ in "hw")
-    runs = [seen(graph.execute, operator_case.image((12, 12)) / 50 + s / 100, position) for s in (20, 30)]
+        shrunk = graph.scale.denominator != 1
+        assert not fits or shrunk
+        assert ("its output has 1/2 of the image's size" if shrunk else "is not 1 times as much") in reach.why
+    else:
+        assert fits
+    position = int(6 * graph.scale)
+    runs = [output.runs((position, position)) for output in outputs]
     for axis in (ROWS, COLUMNS):
         first, last = min(r[axis][0] for r in runs), max(r[axis][1] for r in runs)
-        wanted = input_run(graph, axis, position[axis])
+        wanted = input_run(graph, axis, position)
         assert (first, last) == wanted or (operator_case.name == "max-pool" and wanted[0] <= first <= last <= wanted[1])
 
 
