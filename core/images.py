@@ -12,6 +12,7 @@ What reading does, so that an artifact, the reference network and a metric all s
 
 from __future__ import annotations
 
+import io
 import re
 import warnings
 from collections.abc import Iterator
@@ -93,7 +94,9 @@ def save_png(path: Path, array: NDArray[np.uint8]) -> None:
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
         raise ValueError(f"an image is uint8 (H, W, 3), not {array.dtype} {array.shape}")
     with write_atomically(path) as temporary:
-        Image.fromarray(array).save(temporary, format="PNG")
+        encoded = io.BytesIO()  # where Pillow writes to a file itself, it takes a short write for a whole one
+        Image.fromarray(array).save(encoded, format="PNG")
+        temporary.write_bytes(encoded.getvalue())
 
 
 def list_images(folder: Path) -> list[Path]:

@@ -20,6 +20,8 @@ BAR_WIDTH = 24
 PATIENCE_S = 1.0
 """A guess at the time left is shown once a stage has run that long."""
 CLEAR_LINE = "\r\033[K"
+COUNTED = ("images", "frames")
+"""Stages of which the bar says how many a second are done."""
 MAX_SIDE = 99_999
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -75,6 +77,12 @@ def progress_bar(quiet: bool) -> Iterator[Progress]:
         bar.clear()
 
 
+def clear_line() -> None:
+    """Make room for a line on a terminal where a bar stands; the bar comes back with its next report."""
+    if sys.stderr.isatty():
+        sys.stderr.write(CLEAR_LINE)
+
+
 class _Bar:
     """One line on a terminal, rewritten at every report; it stays until the next stage or the end."""
 
@@ -89,8 +97,11 @@ class _Bar:
         elapsed = time.monotonic() - self._started
         filled = BAR_WIDTH * done // max(total, 1)
         bar = "#" * filled + "." * (BAR_WIDTH - filled)
-        left = f", {elapsed / done * (total - done):.0f} s left" if 0 < done < total and elapsed >= PATIENCE_S else ""
-        line = f"[{bar}] {done}/{total}{left}  {stage}"
+        rate = left = ""
+        if done and elapsed >= PATIENCE_S:
+            rate = f", {done / elapsed:.3g} {stage}/s" if stage in COUNTED else ""
+            left = f", {elapsed / done * (total - done):.0f} s left" if done < total else ""
+        line = f"[{bar}] {done}/{total}{rate}{left}  {stage}"
         self._show(line[: _columns(self._stream) - 1])
 
     def clear(self) -> None:

@@ -1,6 +1,6 @@
-"""Orientation in EXIF: what it says, the picture turned by it, and the same EXIF that says "upright".
+r"""Orientation in EXIF: what it says, the picture turned by it, and the same EXIF that says "upright".
 
-EXIF is a TIFF file (without the `Exif\\0\\0` that JPEG puts before it): byte order, the number 42, the offset of the
+EXIF is a TIFF file (without the `Exif\0\0` that JPEG puts before it): byte order, the number 42, the offset of the
 first directory, which is a count and entries of 12 bytes: tag, type, count, value. The orientation is changed in place,
 so that every other byte stays what and where it was: maker notes hold offsets that no rewriting would keep.
 """

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgesr.pictures.formats import PictureFormat
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+Pixels = NDArray[Any]
+"""Levels of 8 or 16 bits: uint8 or uint16."""
 GREY, RGB = 1, 3
 WIDENED = 257
 """What an 8-bit level is in 16 bits: 255 * 257 = 65535."""

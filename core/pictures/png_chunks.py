@@ -1,4 +1,4 @@
-"""PNG files as chunks: length, kind, body and checksum after a signature; the header, and bodies that are compressed."""
+"""PNG files as chunks (length, kind, body and checksum) behind a signature; the header, and compressed bodies."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """PNG row by row: memory for some rows, whatever the picture's size.
 
-Rows are filtered (`png_filters`) and deflated with runs alone (zlib's Z_RLE). On photographs after the filters Paeth and
-Up that was measured to give zlib's level 6 to within 0.2 % of the size at a sixth of its time; matches further back,
-which the level pays for, are found in drawings only.
+Rows are filtered (`png_filters`) and deflated with runs alone (zlib's Z_RLE). On an enlarged photograph of 1080x1920
+that gave the size of zlib's level 6 to within 0.2 % in a sixth of its time: matches further back, which a level pays
+for, are found in drawings only.
 """
 
 from __future__ import annotations

@@ -41,9 +41,11 @@ def read_picture(source: Path | BinaryIO, max_megapixels: float = MAX_MEGAPIXELS
         return _upright(picture, picture.metadata.exif, image.getexif().get(ORIENTATION, 1))
 
 
-def picture_size(source: Path | BinaryIO, max_megapixels: float = MAX_MEGAPIXELS) -> tuple[int, int]:
+def picture_size(
+    source: Path | BinaryIO, max_megapixels: float = MAX_MEGAPIXELS, name: str | None = None
+) -> tuple[int, int]:
     """Height and width as they are stored, from the file's head alone; raises as `read_picture`."""
-    with open_image(source, max_megapixels) as image:
+    with open_image(source, max_megapixels, name) as image:
         return image.height, image.width
 
 

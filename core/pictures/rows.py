@@ -5,8 +5,8 @@
 - A network on one channel takes each colour as a picture of its own.
 - 16-bit pictures go through files with a float image in 16 bits. A file with an 8-bit image takes round(v / 257) and
   gives 8 bits, of which level v is written as 257 * v.
-- Transparency is enlarged by bicubic interpolation: a mask is no photograph, and a network trained on those adds texture
-  to it; Pillow's kernel (a = -0.5) on the whole picture, some rows of it at a time.
+- Transparency is enlarged by bicubic interpolation: a mask is no photograph, and a network trained on those adds
+  texture to it; Pillow's kernel (a = -0.5) on the whole picture, some rows of it at a time.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ def enlarge_rows(mask: Pixels, scale: int, start: int, stop: int) -> Pixels:
     size = (mask.shape[1] * scale, (stop - start) * scale)
     box = (0, start - above, mask.shape[1], stop - above)
     smooth = np.asarray(piece.resize(size, Image.Resampling.BICUBIC, box=box))
-    return np.rint(np.clip(smooth, 0, np.iinfo(mask.dtype).max)).astype(mask.dtype)
+    enlarged: Pixels = np.rint(np.clip(smooth, 0, np.iinfo(mask.dtype).max)).astype(mask.dtype)
+    return enlarged
 
 
 def _levels(rows: NDArray[Any], bits: int, value_range: float) -> Pixels:

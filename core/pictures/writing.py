@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from edgesr.pictures.exif import PREFIX
@@ -32,6 +30,14 @@ def open_writer(file: BinaryIO, kind: PictureFormat, shape: OutputShape, quality
     return PngWriter(file, shape) if kind.by_rows else _AssembledWriter(file, kind, shape, quality)
 
 
+class _Sink:
+    """A file of which Pillow sees no number: it would write there in C, and take a short write for a whole one."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.write = file.write
+        self.flush = file.flush
+
+
 class _AssembledWriter:
     """Puts the rows together in a Pillow image, and encodes it at the end."""
 
@@ -51,7 +57,7 @@ class _AssembledWriter:
         """Encode the picture."""
         if self._rows != self._shape.size[0]:
             raise ValueError(f"{self._rows} rows of {self._shape.size[0]} were written")
-        self._image.save(self._file, self._kind.name, **self._options())
+        self._image.save(_Sink(self._file), self._kind.name, **self._options())
 
     def _options(self) -> dict[str, Any]:
         metadata = self._shape.metadata

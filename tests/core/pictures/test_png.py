@@ -114,7 +114,7 @@ def assert_same(picture: Picture, pixels: Any) -> None:
 
 
 def by_hand(pixels: Any, interlaced: bool = False, extra: bytes = b"", idat: int = 1 << 30) -> bytes:
-    """A 16-bit PNG whose rows have every filter in turn, in one pass or seven; `extra` chunks stand behind the pixels."""
+    """A 16-bit PNG whose rows have every filter in turn, in one pass or seven; `extra` stands behind the pixels."""
     samples = pixels.shape[2]
     data = b""
     for top, left, down, across in ADAM7 if interlaced else ONE_PASS:
