@@ -272,7 +272,11 @@ class Manifest:
 
 def load_manifest(folder: Path) -> Manifest:
     """The manifest of a folder; raises `ArtifactError` where there is none or it cannot be read."""
-    path = folder / MANIFEST_NAME
+    return read_manifest(folder / MANIFEST_NAME)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest in a file; raises as `load_manifest` does."""
     if not path.exists():
         raise ArtifactError(f"{path} does not exist; give a folder, or a file in a folder, that edgesr export wrote")
     try:
@@ -285,7 +289,7 @@ def load_manifest(folder: Path) -> Manifest:
         raise ArtifactError(f"{path} is no edgesr manifest ({type(error).__name__}: {error}); export again") from error
     if version != MANIFEST_VERSION:
         raise ArtifactError(f"{path} has version {version}, this edgesr reads {MANIFEST_VERSION}; export again")
-    return Manifest(folder, artifacts)
+    return Manifest(path.parent, artifacts)
 
 
 def locate(path: Path) -> tuple[Manifest, tuple[Artifact, ...]]:

@@ -55,6 +55,12 @@ class QualityError(EdgeSRError):
     exit_code = 3
 
 
+class RebuildError(EdgeSRError):
+    """A file that was built again has other bytes than its manifest says."""
+
+    exit_code = 3
+
+
 class PlacementError(EdgeSRError):
     """An operator runs elsewhere than on the NPU, where that was not allowed."""
 

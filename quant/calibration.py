@@ -16,6 +16,8 @@ from edgesr.progress import Progress, silent
 
 POSITIONS_PER_TENSOR = 120_000
 """Positions kept of each tensor, over all images: with 32 channels, 115 values beyond a tail of 3e-5."""
+SEED = 0
+"""Of the generator that draws them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +37,7 @@ Calibration = Mapping[str, TensorStatistics]
 """Statistics for every tensor of a graph, by name."""
 
 
-def calibrate(graph: Graph, images: Sequence[np.ndarray], progress: Progress = silent, seed: int = 0) -> Calibration:
+def calibrate(graph: Graph, images: Sequence[np.ndarray], progress: Progress = silent, seed: int = SEED) -> Calibration:
     """Run uint8 RGB images (H, W, 3), values / 255, through the graph and collect statistics.
 
     Positions are drawn evenly over the images by a seeded generator: the same images give the same statistics.

@@ -39,8 +39,9 @@ class ExportRequest:
     files free and writes TFLite and compiled files for 128x128; an ONNX or compiled file holds one size. `io` and
     `layout` None mean each target's default. `calibration` is a folder of images, None the builtin set. `max_drop_db`
     lets int8 targets have 16-bit activations where the picture would lose more. `npus` name the NPUs: targets that are
-    compiled are written for each of theirs, others for the first. The general `route` is for networks
-    outside the vocabulary: its files hold one size, take floats, and follow no NPU, effort or budget.
+    compiled are written for each of theirs, others for the first. The general `route` is for networks outside the
+    vocabulary: its files hold one size, take floats, and follow no NPU, effort or budget. `configuration` is the file
+    that options came from, which the manifest names.
     """
 
     targets: tuple[Target, ...]
@@ -56,6 +57,7 @@ class ExportRequest:
     npus: tuple[str, ...] = (NPU_PROFILES[0].name,)
     init: Mapping[str, object] = field(default_factory=dict)
     route: Route = Route.NATIVE
+    configuration: Path | None = None
 
     @property
     def user_class(self) -> UserClass | None:

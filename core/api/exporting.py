@@ -14,7 +14,9 @@ from pathlib import Path
 
 from edgesr.api.compiling import CompiledFile, compile_file, refuse_width
 from edgesr.api.export_request import ExportRequest, Job
+from edgesr.api.facts import describe_network
 from edgesr.api.general_route import GeneralSession
+from edgesr.api.lock import LockWriter
 from edgesr.api.networks import LEARNING_FOLDER, Networks
 from edgesr.api.proving import check_file
 from edgesr.api.small_copy import marked, provable
@@ -67,10 +69,11 @@ def export(request: ExportRequest, progress: Progress = silent) -> ExportResult:
     prints = contextlib.redirect_stdout(sys.stderr) if request.user_class else contextlib.nullcontext()
     with prints, staged_export(request.out) as staging:  # what a user's class prints is no output of ours
         session: _Session | GeneralSession
+        locks = LockWriter(request)
         if request.route is Route.GENERAL:
-            session = GeneralSession(request, staging, _load(request), progress)
+            session = GeneralSession(request, staging, _load(request), locks, progress)
         else:
-            session = _Session(request, staging, progress)
+            session = _Session(request, staging, locks, progress)
         for job in request.jobs:
             session.export_file(job)
         shutil.rmtree(request.out / LEARNING_FOLDER, ignore_errors=True)
@@ -80,9 +83,10 @@ def export(request: ExportRequest, progress: Progress = silent) -> ExportResult:
 class _Session:
     """One export: the model, the networks of its files, and what was written so far."""
 
-    def __init__(self, request: ExportRequest, staging: Staging, progress: Progress) -> None:
+    def __init__(self, request: ExportRequest, staging: Staging, locks: LockWriter, progress: Progress) -> None:
         self.request = request
         self.staging = staging
+        self.locks = locks
         self.progress = progress
         self.manifest = existing_manifest(request.out)
         progress("capturing the network", 0, 1)
@@ -117,7 +121,7 @@ class _Session:
             contract=contract,
             reference=self._keep_reference(),
             graph=self._keep_graph(network),
-            facts={**facts, **compiled.facts},
+            facts={**facts, **compiled.facts, **self.locks.facts(job)},
             source=self._keep_source(file, content) if target.compiler else None,
         )
         self.manifest = self.staging.place(_with_companions(artifact, compiled, content))
@@ -187,7 +191,7 @@ class _Session:
         described = {
             "target": target.name,
             "contract": contract.to_json(),
-            "model": facts["model"],
+            "model": describe_network(self.model),
             "npu": facts["npu"],
         }
         if contract.host_shuffle > 1:

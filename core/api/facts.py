@@ -16,7 +16,7 @@ from edgesr.ops import Op
 from edgesr.quant.images import CalibrationImages
 from edgesr.quant.quantize import Quantization
 
-RECORDED_PACKAGES = ("edgesr", "torch", "onnx", "onnxruntime", "ai-edge-litert", "numpy")
+RECORDED_PACKAGES = ("edgesr", "torch", "onnx", "onnxruntime", "ai-edge-litert", "numpy", "flatbuffers", "pillow")
 
 
 def describe_origin(model: SRModel, folds: Sequence[FoldRecord], graph: Graph) -> dict[str, object]:
@@ -32,9 +32,14 @@ def describe_making(model: SRModel) -> dict[str, object]:
     """When, with what and from what a file was made."""
     return {
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "versions": {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES},
+        "versions": describe_versions(),
         "model": describe_model(model),
     }
+
+
+def describe_versions() -> dict[str, str]:
+    """The packages here that decide on a file's bytes, or prove it."""
+    return {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES}
 
 
 def describe_quantization(quantization: Quantization, images: CalibrationImages) -> dict[str, object]:
@@ -73,7 +78,12 @@ def describe_npu(npu: NpuProfile, graph: Graph) -> dict[str, object]:
 
 def describe_model(model: SRModel) -> dict[str, object]:
     """What the network is and where its weights came from."""
-    kept = ("name", "architecture", "config", "source", "sha256")
+    return describe_network(model) | {"source": model.source}
+
+
+def describe_network(model: SRModel) -> dict[str, object]:
+    """What the network is, wherever its weights lie: files say no more, so that they are the same in every folder."""
+    kept = ("name", "architecture", "config", "sha256")
     return {name: getattr(model, name) for name in kept} | {"config": dict(model.config)}
 
 

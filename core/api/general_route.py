@@ -13,6 +13,7 @@ from pathlib import Path
 
 from edgesr.api.export_request import ExportRequest, Job
 from edgesr.api.facts import describe_making
+from edgesr.api.lock import LockWriter
 from edgesr.api.peer_output import without_noise
 from edgesr.api.proving import with_channels
 from edgesr.api.staging import REFERENCE_FOLDER, Staging, existing_manifest
@@ -40,8 +41,11 @@ DEFAULT_SIZE = (128, 128)
 class GeneralSession:
     """One export by the general route: the model, its recorded program, and what was written so far."""
 
-    def __init__(self, request: ExportRequest, staging: Staging, model: SRModel, progress: Progress) -> None:
+    def __init__(
+        self, request: ExportRequest, staging: Staging, model: SRModel, locks: LockWriter, progress: Progress
+    ) -> None:
         self.staging = staging
+        self.locks = locks
         self.progress = progress
         self.model = model
         self.manifest = existing_manifest(request.out)
@@ -78,7 +82,7 @@ class GeneralSession:
             contract=contract,
             reference=self._keep_reference(),
             graph=None,
-            facts=self._facts(target, report),
+            facts=self._facts(target, report) | self.locks.facts(job),
         )
         self.manifest = self.staging.place(artifact)
         self.parity[file] = report
