@@ -1,37 +1,56 @@
 """Which tiles a file takes for an image: its own size where that is fixed, else as large as is worth its memory.
 
-A tile of T x T pixels with the reach a, b on its sides gives (T - a - b)^2 new ones, so that it computes
+A tile of T x T pixels with the reach a before and b behind gives (T - a - b)^2 new ones, so that it computes
 
     waste = (T / (T - a - b))^2
 
-pixels for each. Larger tiles waste less and take more memory, in proportion to T^2. The default is the smallest T whose
-waste is `WORTHWHILE_WASTE`, or what fits into `ACTIVATION_BYTES` where that is less; a file that is given a size keeps
-it. Of several sizes, the one that computes least for the image is taken, exact ones first.
+pixels for each. Larger tiles waste less and take memory in proportion to T^2; beyond some size nothing is gained, since
+what is not computed twice falls out of the processor's caches instead. The side of a tile of a file that takes any size
+is at most that of the waste `WORTHWHILE_WASTE`, or what fits into `ACTIVATION_BYTES` where that is less. An axis of N
+pixels then takes the fewest tiles of that side, k, and these become as small as they can with it still being k:
+T = (N + (k - 1)(a + b)) / k. An image that is one pixel larger than a tile is not computed twice for it.
+
+A file of fixed sizes keeps them. Of several, the one that computes least for the image is taken, exact ones first.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import ceil, isqrt, sqrt
 
 from edgesr.artifact import IOContract
 from edgesr.errors import ArtifactError
+from edgesr.graph import Graph
+from edgesr.padding import padded_size
+from edgesr.quantized import QuantizedGraph, float_graph
 from edgesr.runtime.receptive_field import NoReach, Reach
 from edgesr.runtime.tiling import Size, TilePlan, plan_tiles, smallest_tile, whole_plan
+from edgesr.target import Precision
 
 WHOLE: Size = (0, 0)
 """Instead of a tile's size: no tiles, the image as it is."""
-WORTHWHILE_WASTE = 1.1
-ACTIVATION_BYTES = 256 << 20
+WORTHWHILE_WASTE = 1.25
+ACTIVATION_BYTES = 768 << 20
+LEAST_SIDE = 128
+"""Of a tile, in pixels: for a smaller one, starting a runtime takes too large a part of the time."""
+BYTES_PER_LIVE_VALUE: Mapping[Precision, int] = {
+    Precision.FP32: 14, Precision.FP16: 14, Precision.A16W8: 14, Precision.INT8: 9
+}  # fmt: skip
+"""What LiteRT and ONNX Runtime held for each value that a graph keeps at once, at most (docs/tiles.md)."""
+
+
+def bytes_per_pixel(network: Graph | QuantizedGraph, precision: Precision) -> float:
+    """What a runtime on this machine may hold for one input pixel."""
+    return float(float_graph(network).live_values_per_input_pixel) * BYTES_PER_LIVE_VALUE[precision]
 
 
 def choose_plan(
-    size: Size, contract: IOContract, reach: Reach | NoReach, tile: Size | None = None, bytes_per_pixel: float = 0
+    size: Size, contract: IOContract, reach: Reach | NoReach, tile: Size | None = None, pixel_bytes: float = 0
 ) -> TilePlan:
     """The tiles for an image of `size` on a file.
 
-    `tile` is the size that was asked for, None for the default and `WHOLE` for none; `bytes_per_pixel` is what a
-    runtime holds for one input pixel, 0 where it is not known. Raises `ArtifactError` where the file cannot run the
-    image so.
+    `tile` is the size that was asked for, None for the default and `WHOLE` for none; `pixel_bytes` is what a runtime
+    holds for one input pixel, 0 where it is not known. Raises `ArtifactError` where the file cannot run the image so.
     """
     refusal = contract.accepts(*size)
     if tile == WHOLE or (isinstance(reach, NoReach) and not refusal and _holds(tile, size)):
@@ -44,25 +63,41 @@ def choose_plan(
             "export for its size, or give the file one that it was written for"
         )
     if contract.any_size:
-        tile = tile or default_tile(reach, contract.size_multiple, bytes_per_pixel)
+        tile = tile or default_tile(size, reach, contract.size_multiple, pixel_bytes)
         return plan_tiles(size, tile, reach, contract.size_multiple)
     return _cheapest(size, _own_sizes(contract, tile), reach, contract.size_multiple)
 
 
-def default_tile(reach: Reach, multiple: int, bytes_per_pixel: float = 0) -> Size:
-    """The tile of a file that takes any size."""
-    before_and_behind = max(reach.above + reach.below, reach.left + reach.right)
-    worthwhile = ceil(before_and_behind / (1 - 1 / sqrt(WORTHWHILE_WASTE)))
-    affordable = isqrt(int(ACTIVATION_BYTES / bytes_per_pixel)) if bytes_per_pixel else worthwhile
-    side = max(min(worthwhile, affordable), *smallest_tile(reach, multiple))
-    side = -(-side // multiple) * multiple
-    return side, side
+def default_tile(size: Size, reach: Reach, multiple: int, pixel_bytes: float = 0) -> Size:
+    """The tile for an image of `size` of a file that takes any."""
+    longest = max(reach.above + reach.below, reach.left + reach.right)
+    worthwhile = ceil(longest / (1 - 1 / sqrt(WORTHWHILE_WASTE)))
+    affordable = isqrt(int(ACTIVATION_BYTES / pixel_bytes)) if pixel_bytes else worthwhile
+    side = max(min(worthwhile, affordable), LEAST_SIDE, *smallest_tile(reach, multiple))
+    height, width = (
+        _evened(n, -(-side // multiple) * multiple, sum(reach.along(axis)), multiple)
+        for axis, n in enumerate(padded_size(size, multiple))
+    )
+    return height, width
 
 
 def waste(tile: Size, reach: Reach) -> float:
-    """Pixels computed for one of a tile's own, where it has neighbours on all sides."""
+    """Pixels computed for one of a tile's own, where it has neighbours on all sides; infinite where it has none."""
     own = tile[0] - reach.above - reach.below, tile[1] - reach.left - reach.right
     return tile[0] * tile[1] / (own[0] * own[1]) if min(own) > 0 else float("inf")
+
+
+def _evened(n: int, side: int, overlap: int, multiple: int) -> int:
+    """The shortest tile that cuts n pixels into as few as `side` does."""
+
+    def count(tile: int) -> int:
+        return 1 + ceil(max(0, n - tile) / ((tile - overlap) // multiple * multiple))
+
+    fewest = count(side)
+    if fewest == 1:
+        return n
+    even = max(ceil((n + (fewest - 1) * overlap) / fewest), overlap + multiple)
+    return next(tile for tile in range(-(-even // multiple) * multiple, side + 1, multiple) if count(tile) == fewest)
 
 
 def _holds(tile: Size | None, size: Size) -> bool:
