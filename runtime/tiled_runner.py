@@ -15,11 +15,11 @@ from edgesr.artifact import IOContract
 from edgesr.errors import ArtifactError
 from edgesr.graph import Graph
 from edgesr.progress import Progress, silent
-from edgesr.quantized import QuantizedGraph, float_graph
+from edgesr.quantized import QuantizedGraph
 from edgesr.runtime.output_parity import OutputParity, compare_outputs
 from edgesr.runtime.receptive_field import NoReach, Reach, find_reach
 from edgesr.runtime.runners import FileRunner
-from edgesr.runtime.tile_choice import choose_plan
+from edgesr.runtime.tile_choice import bytes_per_pixel, choose_plan
 from edgesr.runtime.tiling import Segment, Size, TilePlan
 from edgesr.target import Precision
 
@@ -36,14 +36,14 @@ class TiledRunner:
         contract: IOContract,
         reach: Reach | NoReach,
         tile: Size | None = None,
-        bytes_per_pixel: float = 0,
+        pixel_bytes: float = 0,
     ) -> None:
         self.name = runner.name
         self.reach = reach
         self._runner = runner
         self._contract = contract
         self._tile = tile
-        self._bytes_per_pixel = bytes_per_pixel
+        self._pixel_bytes = pixel_bytes
 
     @property
     def emulated(self) -> str | None:
@@ -52,7 +52,7 @@ class TiledRunner:
 
     def plan(self, size: Size) -> TilePlan:
         """The tiles for an image of `size` (H, W); raises `ArtifactError` where it cannot be run."""
-        return choose_plan(size, self._contract, self.reach, self._tile, self._bytes_per_pixel)
+        return choose_plan(size, self._contract, self.reach, self._tile, self._pixel_bytes)
 
     def run(self, image: np.ndarray, progress: Progress = silent) -> np.ndarray:
         """The float32 output (1, sH, sW, C) in [0, value_range], whole in memory."""
@@ -109,12 +109,7 @@ def tile_runner(
     """The tiled form of a file's runner, for the graph that the file was made from (None: by the general route)."""
     if network is None:
         return TiledRunner(runner, contract, find_reach(None), tile)
-    values = float(float_graph(network).live_values_per_input_pixel)
-    return TiledRunner(runner, contract, find_reach(network), tile, values * _BYTES[precision])
-
-
-_BYTES = {Precision.FP32: 4, Precision.FP16: 4, Precision.A16W8: 2, Precision.INT8: 1}
-"""Bytes that a runtime on this machine holds for one value; half precision is computed as float here."""
+    return TiledRunner(runner, contract, find_reach(network), tile, bytes_per_pixel(network, precision))
 
 
 def check_seams(tiled: TiledRunner, whole: FileRunner, image: np.ndarray) -> OutputParity:

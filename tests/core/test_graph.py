@@ -223,3 +223,18 @@ def test_a_fused_activation_is_part_of_the_operator() -> None:
     fused = Conv2d(**{**vars(a), "name": "out", "activation": Activation.RELU})
     x = randn(1, 3, 3, 3)
     assert torch.equal(graph(fused).execute(x), a.evaluate(x).clamp(min=0))
+
+
+def test_live_values_are_those_that_stand_at_once() -> None:
+    """x 3 and a 8; a 8 and b 4; then a beside b and c, which has 2 channels at twice the size: 8 values a pixel."""
+    ops = (
+        conv("a", "x", 3, 8),
+        conv("b", "a", 8, 4),
+        DepthToSpace(name="c", inputs=("a",), block=2),
+        DepthToSpace(name="d", inputs=("b",), block=2),
+        Mul(name="out", inputs=("c", "d")),
+    )
+    assert graph(*ops).live_values_per_input_pixel == 8 + 4 + 8
+    assert graph(*ops[:1], conv("out", "a", 8, 1)).live_values_per_input_pixel == 3 + 8
+    constant = Constant(name="k", inputs=(), value=randn(3))
+    assert graph(constant, Mul(name="out", inputs=("x", "k"))).live_values_per_input_pixel == 3 + 3
