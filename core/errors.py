@@ -11,6 +11,10 @@ class EdgeSRError(Exception):
     exit_code = 1
 
 
+class ConfigurationError(EdgeSRError):
+    """A configuration file cannot be read, or gives what no option takes."""
+
+
 class UnsupportedOpError(EdgeSRError):
     """The network uses an operator or attribute outside the graph's vocabulary."""
 

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import traceback
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -13,6 +14,7 @@ import click
 
 from edgesr.cli.audit import audit
 from edgesr.cli.bench import bench
+from edgesr.cli.config import config
 from edgesr.cli.console import help_without_command
 from edgesr.cli.devices import devices
 from edgesr.cli.doctor import doctor
@@ -20,6 +22,7 @@ from edgesr.cli.export import export
 from edgesr.cli.listing import models, targets
 from edgesr.cli.run import run
 from edgesr.cli.score import score
+from edgesr.cli.settings import configuration_options, make_configurable, remember_sources
 from edgesr.cli.train import train
 from edgesr.cli.verify import verify
 from edgesr.errors import EdgeSRError
@@ -49,14 +52,17 @@ class _Commands(click.Group):
     invoke_without_command=True,
 )
 @click.version_option(package_name="edgesr", prog_name="edgesr")
+@configuration_options
 @click.pass_context
-def cli(context: click.Context) -> None:
+def cli(context: click.Context, config: Path | None, no_config: bool, settings: tuple[str, ...]) -> None:
     """Bring efficient image-restoration networks from PyTorch onto mobile NPUs, with proof."""
     help_without_command(context, MISUSED)
+    remember_sources(context, config, no_config, settings)
 
 
-for command in (export, verify, bench, audit, score, models, targets, devices, doctor, train, run):
+for command in (export, verify, bench, audit, score, models, targets, devices, doctor, config, train, run):
     cli.add_command(command)
+make_configurable(cli)
 
 
 def main() -> None:

@@ -17,7 +17,9 @@ from edgesr.cli.bench_table import print_record
 from edgesr.cli.console import Size, output_options, print_json, progress_bar
 from edgesr.cli.device_bench import named_after, show_outcomes
 from edgesr.cli.estimate_table import print_comparison, print_estimate
+from edgesr.cli.given import is_given
 from edgesr.cli.phone_options import PhoneOptions, phone_options
+from edgesr.cli.text_types import ThreadCounts
 from edgesr.ethos_u import ETHOS_U
 
 if TYPE_CHECKING:
@@ -67,6 +69,11 @@ class BenchGroup(click.Group):
     So `edgesr bench OUT` and `edgesr bench --device host OUT` measure. A file called like a command is ./compare.
     """
 
+    @property
+    def nameless(self) -> click.Command:
+        """The command that measures."""
+        return measure
+
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
@@ -106,11 +113,11 @@ def bench() -> None:
 )
 @click.option(
     "--threads",
+    type=ThreadCounts(),
     multiple=True,
     default=("1",),
     show_default=True,
     callback=parse_threads,
-    metavar="N[,N...]",
     help="Threads of every runtime; several are measured in one run.",
 )
 @click.option("--runtime", "runtimes", multiple=True, help="A runtime to time; repeat for several (default: one each).")
@@ -141,8 +148,8 @@ def measure(
     if device not in RUNS_LIKE_HOST:
 
         def typed(name: str) -> int | None:
-            given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-            return context.params[name] if given else None
+            is_default = context.get_parameter_source(name) is click.core.ParameterSource.DEFAULT
+            return None if is_default else context.params[name]
 
         counts = typed("runs"), typed("warmup"), blocks
         _measure_devices(path, device, size, counts, threads, phone, plot, out, as_json, quiet)
@@ -230,7 +237,7 @@ def _refuse_idle_options(context: click.Context, device: str) -> None:
         idle, why = (*ESTIMATING, *ON_HOST), f"{device} runs the TFLite files alone, by its own runtime"
     options = {param.name: param.opts[0] for param in context.command.params}
     for name in idle:
-        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+        if is_given(context, name):
             raise click.UsageError(f"{options[name]} has no use: --device {why}; leave out one of the two")
 
 

@@ -12,6 +12,10 @@ import click
 
 from edgesr.cli.console import Size, output_options, print_json, print_table, progress_bar
 from edgesr.cli.explaining import print_explanations
+from edgesr.cli.given import configured
+from edgesr.cli.option_values import CommandLineOnly
+from edgesr.cli.rebuilding import rebuild_files
+from edgesr.cli.text_types import JsonObject
 from edgesr.route import Route
 from edgesr.target import ALL_TARGETS, IODtype, Layout, Precision, Target, find_target, near_targets
 from edgesr.user_code import SUFFIX, parse_init, parse_user_class
@@ -51,7 +55,7 @@ def parse_init_option(ctx: click.Context, param: click.Parameter, text: str | No
 @click.argument("model", required=False)
 @click.option("--weights", type=click.Path(path_type=Path), help="A checkpoint (.pth, .safetensors), as MODEL may be.")
 @click.option(
-    "--init", "init", callback=parse_init_option, metavar="JSON",
+    "--init", "init", type=JsonObject(), callback=parse_init_option,
     help="Arguments for the constructor of MODEL, where that is a class: '{\"upscale\": 4}'.",
 )  # fmt: skip
 @click.option(
@@ -112,13 +116,21 @@ def parse_init_option(ctx: click.Context, param: click.Parameter, text: str | No
     help="general: by litert-torch or torch.onnx, for networks outside the vocabulary; one size, floats in and out.",
 )
 @click.option("--explain", is_flag=True, help="Say why the graph has the form that it has.")
-@click.option("--output", "-o", "out", type=click.Path(path_type=Path), required=True, help="The folder to write to.")
+@click.option(
+    "--from", "source", cls=CommandLineOnly, type=click.Path(path_type=Path), metavar="MANIFEST",
+    help="Build the files of a manifest.json again, by its locks, and compare sha256 (-o keeps them).",
+)  # fmt: skip
+@click.option(
+    "--output", "-o", "out", type=click.Path(path_type=Path), help="The folder to write to; --from does without."
+)
 @output_options
+@click.pass_context
 def export(
-    model: str | None, weights: Path | None, init: dict[str, object], targets: tuple[Target, ...],
+    context: click.Context, model: str | None, weights: Path | None, init: dict[str, object],
+    targets: tuple[Target, ...],
     sizes: tuple[tuple[int, int], ...], io: str | None, layout: str | None, calib: Path | None,
-    effort: str, max_drop: float | None, npus: tuple[str, ...], route: str, explain: bool, out: Path, as_json: bool,
-    quiet: bool,
+    effort: str, max_drop: float | None, npus: tuple[str, ...], route: str, explain: bool, source: Path | None,
+    out: Path | None, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Export MODEL, a bundled model (default: spanv2_x4), a checkpoint or a class of yours, and prove every file.
 
@@ -127,7 +139,15 @@ def export(
 
     Each file is compared with the float64 PyTorch network before it is put in place in OUT, beside manifest.json. Files
     that OUT already holds stay, unless one has the same name.
+
+    --from rebuilds what a manifest locks: MODEL, --weights and --calib then say where class, checkpoint and images are
+    now, --target chooses files. A class is executed only where MODEL names it. Exit 3 where other bytes come out.
     """
+    if source is not None:
+        rebuild_files(context, source, as_json, quiet)
+        return
+    if out is None:
+        raise click.MissingParameter(ctx=context, param=next(p for p in context.command.params if p.name == "out"))
     name, weights = _model_or_weights(model, weights)
     _refuse_budget(max_drop, targets)
     with progress_bar(quiet or as_json) as progress:
@@ -139,7 +159,7 @@ def export(
         request = ExportRequest(
             targets=targets, out=out, model=name, weights=weights, sizes=sizes, io=IODtype(io) if io else None,
             layout=Layout(layout) if layout else None, calibration=calib, effort=effort, max_drop_db=max_drop,
-            npus=npus, init=init, route=Route(route),
+            npus=npus, init=init, route=Route(route), configuration=configured(context).file,
         )  # fmt: skip
         result = run_export(request, progress)
     if as_json:

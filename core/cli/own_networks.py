@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from edgesr.cli.text_types import JsonObject
 from edgesr.user_code import SUFFIX, OwnNetwork, UserClass, parse_init, parse_user_class
 
 Command = Callable[..., Any]
@@ -27,7 +28,7 @@ def own_network_options(command: Command) -> Command:
         help="The checkpoint of a class path/to/net.py:Class; once for each class, in their order.",
     )  # fmt: skip
     init = click.option(
-        "--init", "inits", multiple=True, callback=_parse_inits, metavar="JSON",
+        "--init", "inits", multiple=True, type=JsonObject(), callback=_parse_inits,
         help="Arguments for the constructor of a class, once for each in their order, or for none.",
     )  # fmt: skip
     return weights(init(command))
