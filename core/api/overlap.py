@@ -7,7 +7,7 @@ the last one while a network runs.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
@@ -86,7 +86,7 @@ class Belt(Generic[Item]):
 
 def work_ahead(
     items: Iterable[Item], work: Callable[[Item], Result], allowance: Allowance
-) -> Iterator[tuple[Item, Result]]:
+) -> Generator[tuple[Item, Result], None, None]:
     """Every item with what `work` makes of it, by a thread that goes on while the results are used.
 
     `work` takes its room from the allowance, and who uses the result gives it back. On leaving early the allowance is

@@ -45,6 +45,17 @@ MOST_ENCODERS = 4
 STANDARD_INPUT = "standard input"
 
 
+def run_by_strips(
+    tiled: TiledRunner, contract: IOContract, picture: Picture, in_floats: bool, progress: Progress = silent
+) -> Iterator[np.ndarray]:
+    """The output's rows (N, sW, C) from the top, as bytes or as floats in [0, value_range]; refusals come at once."""
+    run = tiled.strips if in_floats else tiled.byte_strips
+    streams = [run(image, progress) for image in network_images(picture, contract.channels)]
+    if len(streams) == 1:
+        return (part[0] for part in streams[0])
+    return (np.concatenate([part[0] for part in parts], axis=2) for parts in zip(*streams, strict=True))
+
+
 @dataclass(frozen=True, eq=False)
 class _Decoded:
     """A picture, or why there is none; `weight` is its part of the pixels ahead."""
@@ -125,7 +136,8 @@ class PictureRun:
             if refusal:
                 raise ImageError(f"{task.source}: {refusal}")
             plan = self._tiled.plan(picture.size)
-            strips = self._run_network(picture, shape, progress)
+            in_floats = shape.bits == 16 and self._contract.dtype is IODtype.FLOAT32
+            strips = run_by_strips(self._tiled, self._contract, picture, in_floats, progress)
         except (ImageError, ArtifactError) as error:
             self._pixels.give(decoded.weight)
             self._finished[task] = RunItem(task.source, task.output, Outcome.FAILED, why=str(error))
@@ -146,15 +158,6 @@ class PictureRun:
         except BaseException:
             belt.end(StoppedError())
             raise
-
-    def _run_network(self, picture: Picture, shape: OutputShape, progress: Progress) -> Iterator[np.ndarray]:
-        """The output's rows (N, sW, C) from the top: bytes, or floats where the file and the picture hold more."""
-        in_floats = shape.bits == 16 and self._contract.dtype is IODtype.FLOAT32
-        run = self._tiled.strips if in_floats else self._tiled.byte_strips
-        streams = [run(image, progress) for image in network_images(picture, self._contract.channels)]
-        if len(streams) == 1:
-            return (part[0] for part in streams[0])
-        return (np.concatenate([part[0] for part in parts], axis=2) for parts in zip(*streams, strict=True))
 
     def _encode(
         self, task: PictureTask, picture: Picture, shape: OutputShape, belt: Belt[np.ndarray], item: RunItem

@@ -13,6 +13,7 @@ from edgesr.api.run_ledger import Ledger, digest_of
 from edgesr.api.run_plan import STREAM, PictureTask, plan_file, plan_folder
 from edgesr.api.run_record import Outcome, RunItem, RunRecord
 from edgesr.api.verifying import proof_graph
+from edgesr.api.video_running import VideoRun, plan_video
 from edgesr.artifact import Artifact, locate
 from edgesr.errors import ArtifactError, ExportError, ImageError
 from edgesr.pictures.formats import PictureFormat
@@ -21,8 +22,11 @@ from edgesr.progress import Progress, silent
 from edgesr.runtime.runners import FileRunner, open_runner
 from edgesr.runtime.tiled_runner import TiledRunner, tile_runner
 from edgesr.runtime.tiling import Size
+from edgesr.videos.containers import CONTAINERS, VIDEO_SUFFIXES
+from edgesr.videos.ffmpeg import find_program
 
 IMAGES, FRAMES = "images", "frames"
+OUTPUT_SUFFIXES = tuple(container.suffix for container in CONTAINERS)
 
 
 def ignore(item: RunItem) -> None:
@@ -112,6 +116,8 @@ def run(
         raise ImageError(f"{source} does not exist; give a picture, a folder of pictures or a video")
     if source != STREAM and source.is_dir():
         return _run_folder(path, source, output, options, progress, report)
+    if source.suffix.lower() in VIDEO_SUFFIXES or output.suffix.lower() in OUTPUT_SUFFIXES:
+        return _run_video(path, source, output, options, progress)
     task = plan_file(source, output, options.kind)
     opened = open_artifact(path, options)
     started = time.perf_counter()
@@ -140,6 +146,15 @@ def _run_folder(
     notes = (f"{plan.links} links to folders were not followed",) if plan.links else ()
     elapsed_s = time.perf_counter() - started
     return opened.record(IMAGES, [items[task] for task in plan.tasks], elapsed_s, notes)
+
+
+def _run_video(path: Path, source: Path, output: Path, options: RunOptions, progress: Progress) -> RunRecord:
+    output, container = plan_video(source, output)
+    find_program("ffmpeg")
+    opened = open_artifact(path, options)
+    started = time.perf_counter()
+    item = VideoRun(opened.tiled, opened.artifact.contract, options.crf).run(source, output, container, progress)
+    return opened.record(FRAMES, [item], time.perf_counter() - started)
 
 
 def _refuse_foreign(tasks: Sequence[PictureTask], ledger: Ledger) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, BinaryIO, Protocol
+from typing import IO, Any, BinaryIO, Protocol, cast
 
 import numpy as np
 from PIL import Image
@@ -57,7 +57,7 @@ class _AssembledWriter:
         """Encode the picture."""
         if self._rows != self._shape.size[0]:
             raise ValueError(f"{self._rows} rows of {self._shape.size[0]} were written")
-        self._image.save(_Sink(self._file), self._kind.name, **self._options())
+        self._image.save(cast(IO[bytes], _Sink(self._file)), self._kind.name, **self._options())
 
     def _options(self) -> dict[str, Any]:
         metadata = self._shape.metadata
