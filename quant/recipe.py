@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from edgesr.errors import ExportError
 from edgesr.export.folds.elide_output_clip import ElideOutputClip
 from edgesr.export.folds.fold import Fold
 from edgesr.export.folds.pad_with_mean import PadWithMean
@@ -66,8 +67,20 @@ class Recipe:
         return [stage for wanted, stage in stages if wanted]
 
 
+READY = "ready"
+"""The recipe that takes what ships with edgesr (see ready) where that fits, and is `fast` elsewhere."""
+
 RECIPES: tuple[Recipe, ...] = (
+    Recipe(READY),
     Recipe("fast"),
     Recipe("balanced", sign_split=True, learning=(RANGES,)),
     Recipe("best", sign_split=True, learning=(RANGES, DISTILLATION, *ROUNDING)),
 )
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe of that name; raises `ExportError` for none."""
+    found = next((recipe for recipe in RECIPES if recipe.name == name), None)
+    if found is None:
+        raise ExportError(f"no recipe is called '{name}'; choose from {', '.join(recipe.name for recipe in RECIPES)}")
+    return found

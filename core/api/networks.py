@@ -10,6 +10,7 @@ import numpy as np
 from edgesr.api.export_request import ExportRequest, Job
 from edgesr.api.facts import describe_npu, describe_origin, describe_quantization
 from edgesr.api.proving import with_channels
+from edgesr.api.ready_int8 import find_ready
 from edgesr.api.widths import WidthPlan
 from edgesr.architecture import SRModel
 from edgesr.errors import ExportError
@@ -20,11 +21,15 @@ from edgesr.progress import Progress
 from edgesr.quant.images import load_calibration_images
 from edgesr.quant.photographs import load_photographs
 from edgesr.quant.quantize import Quantization, quantize
-from edgesr.quant.recipe import RECIPES
+from edgesr.quant.ready import ReadyQuantization
+from edgesr.quant.recipe import READY, find_recipe
 from edgesr.quantized import QuantizedGraph, float_graph
 
 LEARNING_FOLDER = ".learning"
 """Where the state of a long quantization stays when it is interrupted; the same export goes on from it."""
+
+FALLBACK = "fast"
+"""The effort of `ready` where nothing that ships fits."""
 
 
 class Networks:
@@ -42,6 +47,7 @@ class Networks:
         self._progress = progress
         self._folded: dict[tuple[str, ...], tuple[Graph, list[FoldRecord]]] = {}
         self._quantizations: dict[tuple[float, tuple[str, ...]], Quantization] = {}
+        self._found: dict[tuple[float, tuple[str, ...]], ReadyQuantization | str] = {}
         self._plans: dict[str, WidthPlan] = {}
 
     def _photographs(self) -> tuple[np.ndarray, ...]:
@@ -70,7 +76,7 @@ class Networks:
         facts["npu"] = describe_npu(job.npu, float_graph(network))
         if isinstance(network, QuantizedGraph):
             described = describe_quantization(self._quantization(job), self.images)
-            facts["quantization"] = described | self._plan(job).facts(job.target, network)
+            facts["quantization"] = described | self._ready_facts(job) | self._plan(job).facts(job.target, network)
         return facts
 
     def _graph(self, npu: NpuProfile) -> tuple[Graph, list[FoldRecord]]:
@@ -81,17 +87,41 @@ class Networks:
         return self._folded[key]
 
     def _quantization(self, job: Job) -> Quantization:
-        growth = job.npu.max_mac_growth
-        key = growth, tuple(job.npu.folds)
+        key = job.npu.max_mac_growth, tuple(job.npu.folds)
         if key not in self._quantizations:
-            recipe = next(recipe for recipe in RECIPES if recipe.name == self.request.effort)
-            recipe = dataclasses.replace(recipe, max_mac_growth=growth)
-            photographs = self._of_its_channels(self._photographs()) if recipe.learning else None
-            self._quantizations[key] = quantize(
-                self._graph(job.npu)[0], self.images.pieces, recipe, self._progress, photographs=photographs,
-                saved=self.request.out / LEARNING_FOLDER,
-            )  # fmt: skip
+            found = self._ready(job)
+            ready = found.quantization if isinstance(found, ReadyQuantization) else self._quantized(job, found)
+            self._quantizations[key] = ready
         return self._quantizations[key]
+
+    def _ready(self, job: Job) -> ReadyQuantization | str:
+        """What ships for this model, graph and NPU, or why nothing that does fits; empty where nothing ships."""
+        key = job.npu.max_mac_growth, tuple(job.npu.folds)
+        if self.request.effort != READY or self.request.calibration is not None:
+            return ""
+        if key not in self._found:
+            self._found[key] = find_ready(self.model, self._graph(job.npu)[0], job.npu.max_mac_growth)
+        return self._found[key]
+
+    def _ready_facts(self, job: Job) -> dict[str, object]:
+        """Where integers that ship come from; nothing where they were made here."""
+        found = self._ready(job)
+        if not isinstance(found, ReadyQuantization):
+            return {}
+        kept = {name: found.provenance[name] for name in ("calibration_source", "calibration_images")}
+        return {**kept, "ready_made": {**found.provenance, "fits": dataclasses.asdict(found.fit)}}
+
+    def _quantized(self, job: Job, why_not_ready: str) -> Quantization:
+        """Quantize here, and note why what ships was not used."""
+        effort = FALLBACK if self.request.effort == READY else self.request.effort
+        recipe = dataclasses.replace(find_recipe(effort), max_mac_growth=job.npu.max_mac_growth)
+        photographs = self._of_its_channels(self._photographs()) if recipe.learning else None
+        made = quantize(
+            self._graph(job.npu)[0], self.images.pieces, recipe, self._progress, photographs=photographs,
+            saved=self.request.out / LEARNING_FOLDER,
+        )  # fmt: skip
+        notes = (f"{why_not_ready}; made new ones at effort {effort}",) if why_not_ready else ()
+        return dataclasses.replace(made, notes=(*made.notes, *notes))
 
     def _plan(self, job: Job) -> WidthPlan:
         """Widths follow from the quantized network and the NPU."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from edgesr.artifact import Artifact
     from edgesr.runtime.parity import ParityRow
 
-EFFORTS = ("fast", "balanced", "best")
+EFFORTS = ("ready", "fast", "balanced", "best")
 """The recipes of edgesr.quant.recipe, named here because importing that takes seconds; a test compares the two."""
 WEIGHTS_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors")
 
@@ -91,7 +91,8 @@ def parse_init_option(ctx: click.Context, param: click.Parameter, text: str | No
     type=click.Choice(EFFORTS),
     default=EFFORTS[0],
     show_default=True,
-    help="How much is done for INT8 quality: seconds, some minutes, half an hour.",
+    help="How much is done for INT8 quality: ready takes the integers that ship with bundled weights and is fast "
+    "elsewhere; the others take seconds, some minutes, half an hour.",
 )
 @click.option(
     "--max-drop",

@@ -40,7 +40,7 @@ def test_an_accelerators_own_target_needs_no_npu_and_ignores_another() -> None:
         (("ethos-u85-1024",), {"sizes": ((8, 8), (9, 9))}, "ethos-u85-1024 holds one size; give one --size$"),
         (("onnx-int8",), {"sizes": ((8, 8), (9, 9))}, "give one --size, or none to leave it free"),
         (("tflite-int8",), {"sizes": ((0, 8),)}, "a size has no pixel"),
-        (("tflite-int8",), {"effort": "heroic"}, "no recipe is called 'heroic'; choose from fast"),
+        (("tflite-int8",), {"effort": "heroic"}, "no recipe is called 'heroic'; choose from ready, fast"),
     ],
 )
 def test_what_no_file_could_be_is_refused(targets: tuple[str, ...], fields: dict[str, object], message: str) -> None:

@@ -314,7 +314,7 @@ REFUSED_REQUESTS: list[tuple[tuple[str, ...], dict[str, object], str]] = [
     (("tflite-fp32",), {"layout": Layout.NCHW}, "tflite-fp32 has no nchw layout; choose from nhwc"),
     (("tflite-fp32", "onnx-fp32"), {"sizes": ((8, 8), (9, 9))}, "onnx-fp32 holds one size; give one --size"),
     (("tflite-fp32",), {"sizes": ((0, 8),)}, "a size has no pixel"),
-    (("tflite-int8",), {"effort": "heroic"}, "no recipe is called 'heroic'; choose from fast"),
+    (("tflite-int8",), {"effort": "heroic"}, "no recipe is called 'heroic'; choose from ready, fast"),
 ]
 
 
