@@ -1,4 +1,4 @@
-/* LiteRT's C API, as far as the runner calls it.
+/* LiteRT's C API, as far as the runner and the deployment kit's C++ loader call it; valid C11 and C++17.
  *
  * The wheels and the Android package ship libLiteRt.so without headers, so these are declarations of our own, of the
  * symbols that the library exports (version node VERS_1.0). Handles are opaque pointers. Every function returns a
@@ -7,9 +7,14 @@
 #ifndef EDGESR_LITERT_C_API_H
 #define EDGESR_LITERT_C_API_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 enum { LITERT_MAX_RANK = 8 };
 
@@ -31,7 +36,7 @@ typedef struct {
     int32_t dimensions[LITERT_MAX_RANK];
     uint32_t strides[LITERT_MAX_RANK];
 } LiteRtLayout;
-_Static_assert(sizeof(LiteRtLayout) == 68, "the layout of LiteRtLayout is part of LiteRT's binary interface");
+static_assert(sizeof(LiteRtLayout) == 68, "the layout of LiteRtLayout is part of LiteRT's binary interface");
 
 typedef struct {
     int element_type;
@@ -81,5 +86,15 @@ LiteRtStatus LiteRtCreateManagedTensorBufferFromRequirements(LiteRtEnvironment e
 LiteRtStatus LiteRtGetTensorBufferPackedSize(LiteRtTensorBuffer buffer, size_t *bytes);
 LiteRtStatus LiteRtLockTensorBuffer(LiteRtTensorBuffer buffer, void **address, int mode);
 LiteRtStatus LiteRtUnlockTensorBuffer(LiteRtTensorBuffer buffer);
+
+void LiteRtDestroyTensorBuffer(LiteRtTensorBuffer buffer);
+void LiteRtDestroyCompiledModel(LiteRtCompiledModel compiled);
+void LiteRtDestroyOptions(LiteRtOptions options);
+void LiteRtDestroyModel(LiteRtModel model);
+void LiteRtDestroyEnvironment(LiteRtEnvironment environment);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
