@@ -70,15 +70,20 @@ def choose_plan(
 
 def default_tile(size: Size, reach: Reach, multiple: int, pixel_bytes: float = 0) -> Size:
     """The tile for an image of `size` of a file that takes any."""
-    longest = max(reach.above + reach.below, reach.left + reach.right)
-    worthwhile = ceil(longest / (1 - 1 / sqrt(WORTHWHILE_WASTE)))
-    affordable = isqrt(int(ACTIVATION_BYTES / pixel_bytes)) if pixel_bytes else worthwhile
-    side = max(min(worthwhile, affordable), LEAST_SIDE, *smallest_tile(reach, multiple))
+    side = largest_side(reach, multiple, pixel_bytes)
     height, width = (
-        _evened(n, -(-side // multiple) * multiple, sum(reach.along(axis)), multiple)
-        for axis, n in enumerate(padded_size(size, multiple))
+        _evened(n, side, sum(reach.along(axis)), multiple) for axis, n in enumerate(padded_size(size, multiple))
     )
     return height, width
+
+
+def largest_side(reach: Reach, multiple: int, pixel_bytes: float = 0, limit_bytes: int = ACTIVATION_BYTES) -> int:
+    """The side beyond which a tile is worth no more, or takes more than `limit_bytes`."""
+    longest = max(reach.above + reach.below, reach.left + reach.right)
+    worthwhile = ceil(longest / (1 - 1 / sqrt(WORTHWHILE_WASTE)))
+    affordable = isqrt(int(limit_bytes / pixel_bytes)) if pixel_bytes else worthwhile
+    side = max(min(worthwhile, affordable), LEAST_SIDE, *smallest_tile(reach, multiple))
+    return -(-side // multiple) * multiple
 
 
 def waste(tile: Size, reach: Reach) -> float:

@@ -13,13 +13,14 @@ from edgesr.errors import ArtifactError
 from edgesr.export.kit.kit_files import kit_files
 from edgesr.export.kit.kit_model import KitModel
 from edgesr.runtime.receptive_field import Reach, find_reach
-from edgesr.runtime.tile_choice import default_tile
-from edgesr.runtime.tiled_runner import bytes_per_pixel
+from edgesr.runtime.tile_choice import bytes_per_pixel, largest_side
 from edgesr.target import Format
 
 FOLDER = "kit"
 """Where a kit goes, beside its files."""
 C_API = "litert_c_api.h"
+ACTIVATION_BYTES = 256 << 20
+"""What a tile may take on a phone, where an app that takes too much is ended."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,8 @@ def kit_model(manifest: Manifest, artifact: Artifact) -> KitModel:
         sides = (reach.above, reach.below, reach.left, reach.right)
         if network is not None and contract.any_size:
             held = bytes_per_pixel(network, artifact.find_target().precision)
-            tile = default_tile(reach, contract.size_multiple, held)
+            side = largest_side(reach, contract.size_multiple, held, ACTIVATION_BYTES)
+            tile = (side, side)
     else:
         sides, why = None, reach.why
     return KitModel(artifact.file, artifact.sha256, artifact.size_bytes, contract, sides, tile, why)
