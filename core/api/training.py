@@ -17,7 +17,7 @@ from edgesr.model.training.config import Device, Precision, TeacherConfig, Train
 from edgesr.model.training.config_file import flatten, load_config
 from edgesr.model.training.interruption import stop_on_signals
 from edgesr.model.training.loop import DivergedStepError, run_stages
-from edgesr.model.training.model_card import CardFacts, describe_machine
+from edgesr.model.training.model_card import CardFacts
 from edgesr.model.training.network import NetworkPlan, load_teacher, plan_network
 from edgesr.model.training.optimization import Optimization
 from edgesr.model.training.photographs import Photographs, load_photographs
@@ -26,6 +26,7 @@ from edgesr.model.training.recording import Recording, Report, RunFiles, Validat
 from edgesr.model.training.state import TrainingState, new_state
 from edgesr.model.training.training_log import LogRecord
 from edgesr.progress import Progress, silent
+from edgesr.runtime.bench import environment
 from edgesr.runtime.metrics import psnr_db, to_uint8
 from edgesr.threads import torch_threads
 
@@ -192,8 +193,16 @@ def _facts(
         config=config, name=f"{config.architecture}_x{config.scale}", hyperparameters=plan.hyperparameters,
         parameters=sum(p.numel() for p in state.module.parameters()),
         data=f"{len(photographs.pairs)} photographs of {photographs.folder.name}", steps=0, minutes=0.0,
-        processes=group.size, machine=describe_machine(device), teacher=taught, validation=measured, notes=notes,
+        processes=group.size, machine=_machine(device), teacher=taught, validation=measured, notes=notes,
     )  # fmt: skip
+
+
+def _machine(device: torch.device) -> str:
+    """The processor or GPU that a run computes on."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"{threads} thread{'s' if threads > 1 else ''} of {environment()['processor']}"
 
 
 def _validation(config: TrainingConfig, photographs: Photographs, device: torch.device) -> Validate:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
@@ -57,13 +56,6 @@ def write_card(facts: CardFacts) -> str:
             "",
         ]
     )
-
-
-def describe_machine(device: torch.device) -> str:
-    """The processor or GPU that a run computed on."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{torch.get_num_threads()} thread(s) of {platform.machine()}"
 
 
 def _task(config: TrainingConfig) -> str:
