@@ -14,14 +14,15 @@ operator_parity). On natural images each row also says what a user would see of 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
 from edgesr.architecture import SRModel
 from edgesr.artifact import IOContract
+from edgesr.compared_picture import ComparedPicture
 from edgesr.graph import Graph
 from edgesr.progress import Progress, silent
 from edgesr.quantized import QuantizedGraph
@@ -42,6 +43,8 @@ from edgesr.runtime.tolerance import (
 from edgesr.runtime.torch_runner import GraphRunner, IntegerRunner, TorchRunner
 from edgesr.target import IODtype, Precision
 
+Spectator = Callable[[str, ParityCase, np.ndarray, np.ndarray], None]
+"""Sees a runner's name, a case, the runner's output and the float64 network's, both (1, H, W, C)."""
 PSNR_CEILING_DB = 200.0
 STORED_WEIGHTS = {
     Precision.FP32: torch.float32,
@@ -91,7 +94,8 @@ class EmulatedRun:
 class ParityReport:
     """End-to-end and operator-by-operator rows of one or more files, which are judged, and where their errors start.
 
-    `emulated` names every run that an emulator did, so that nobody takes it for a phone's.
+    `emulated` names every run that an emulator did, so that nobody takes it for a phone's. `pictures` show what INT8
+    files make of a photograph; they are no part of the JSON. `hashes` are the files' sha256, where a run knows them.
     """
 
     rows: tuple[ParityRow, ...]
@@ -99,6 +103,8 @@ class ParityReport:
     divergences: tuple[DivergenceRow, ...] = ()
     sources: tuple[ErrorSources, ...] = ()
     emulated: tuple[EmulatedRun, ...] = ()
+    pictures: tuple[ComparedPicture, ...] = field(default=(), repr=False, compare=False)
+    hashes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def failures(self) -> tuple[ParityRow | OperatorRow, ...]:
@@ -111,6 +117,7 @@ class ParityReport:
         return ParityReport(
             self.rows + other.rows, self.operators + other.operators,
             self.divergences + other.divergences, self.sources + other.sources, self.emulated + other.emulated,
+            self.pictures + other.pictures, {**self.hashes, **other.hashes},
         )  # fmt: skip
 
     def summary(self) -> dict[str, object]:
@@ -135,6 +142,7 @@ class ParityReport:
         """Plain values; a PSNR may be infinite."""
         return {
             "passed": not self.failures,
+            "sha256": dict(self.hashes),
             "emulated": [dataclasses.asdict(run) for run in self.emulated],
             "end_to_end": [dataclasses.asdict(row) | {"passed": row.passed} for row in self.rows],
             "operators": [dataclasses.asdict(row) | {"passed": row.passed} for row in self.operators],
@@ -153,10 +161,11 @@ def compare_end_to_end(
     cases: Sequence[ParityCase],
     progress: Progress = silent,
     contract: IOContract | None = None,
+    spectator: Spectator | None = None,
 ) -> list[ParityRow]:
     """The graph and every runner on every case against `reference`, the model's module in float64.
 
-    `contract` says what the file's image is made of; None means floats.
+    `contract` says what the file's image is made of; None means floats. `spectator` sees every runner's output.
     """
     yardstick = None if isinstance(network, QuantizedGraph) else FloatYardstick(model, precision, contract)
     multiple = model.size_multiple
@@ -172,6 +181,8 @@ def compare_end_to_end(
             found = exact if runner is witness else runner.run(case.image)
             row = measured_row(file, runner.name, case, found, expected, model)
             rows.append(_judged(row, found, expected, exact, limits, model))
+            if spectator is not None and runner is not witness:
+                spectator(runner.name, case, found, expected)
     progress(f"parity {file}", len(cases), len(cases))
     return rows
 

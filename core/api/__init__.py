@@ -8,6 +8,9 @@ from edgesr.api.devices import list_devices
 from edgesr.api.estimating import FileEstimate, estimate
 from edgesr.api.export_request import ExportRequest
 from edgesr.api.exporting import ExportResult, export
+from edgesr.api.reporting import report
+from edgesr.api.run_record import RunRecord
+from edgesr.api.running import RunOptions, run
 from edgesr.api.scoring import TimedRuns, score
 from edgesr.api.training import TrainingRequest, TrainingResult, train
 from edgesr.api.verifying import verify_parity, verify_quality
@@ -20,6 +23,8 @@ __all__ = [
     "ExportResult",
     "FileEstimate",
     "OwnNetwork",
+    "RunOptions",
+    "RunRecord",
     "TimedRuns",
     "TrainingRequest",
     "TrainingResult",
@@ -30,6 +35,8 @@ __all__ = [
     "estimate",
     "export",
     "list_devices",
+    "report",
+    "run",
     "score",
     "train",
     "verify_parity",

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgesr.api.compiling import CompiledFile, compile_file, refuse_width
+from edgesr.api.export_report import publish_report
 from edgesr.api.export_request import ExportRequest, Job
 from edgesr.api.facts import describe_network
 from edgesr.api.general_route import GeneralSession
@@ -76,6 +77,8 @@ def export(request: ExportRequest, progress: Progress = silent) -> ExportResult:
             session = _Session(request, staging, locks, progress)
         for job in request.jobs:
             session.export_file(job)
+            written = session.written[-1]
+            publish_report(staging, session.manifest, written, session.parity[written.file], session.captured)
         shutil.rmtree(request.out / LEARNING_FOLDER, ignore_errors=True)
         return ExportResult(session.manifest, tuple(session.written), session.parity)
 
@@ -92,7 +95,7 @@ class _Session:
         progress("capturing the network", 0, 1)
         self.model = _load(request)
         self.reference = RememberingRunner(TorchRunner(self.model))
-        captured = capture(self.model, self.model.in_channels)
+        self.captured = captured = capture(self.model, self.model.in_channels)
         self.kept = in_graph_form(self.model, captured) if request.user_class else self.model
         self.graph, folds = run_folds(captured, NATIVE_FOLDS)
         _refuse_sizes(request.sizes, self.graph, self.model)

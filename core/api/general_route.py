@@ -51,6 +51,7 @@ class GeneralSession:
         self.manifest = existing_manifest(request.out)
         self.written: list[Artifact] = []
         self.parity: dict[str, ParityReport] = {}
+        self.captured = None
         self._channels = model.in_channels
         self._size = padded_size((*request.sizes, DEFAULT_SIZE)[0], model.size_multiple)
         self._converters = {target: CONVERTERS[target.format].describe(target) for target in request.targets}

@@ -10,11 +10,13 @@ import numpy as np
 
 from edgesr.architecture import SRModel
 from edgesr.artifact import IOContract
+from edgesr.compared_picture import ComparedPicture, as_rgb
 from edgesr.export.folds.host_shuffle import ending_before_shuffle
 from edgesr.graph import Graph
 from edgesr.progress import Progress, silent
 from edgesr.quantized import QuantizedGraph
 from edgesr.runtime.cases import ParityCase, parity_cases
+from edgesr.runtime.metrics import to_uint8
 from edgesr.runtime.operator_parity import compare_operators
 from edgesr.runtime.parity import EmulatedRun, ParityReport, compare_end_to_end
 from edgesr.runtime.runner import Runner
@@ -49,7 +51,8 @@ def check_file(
     names = runners or target.runners[:1]
     opened = [open_runner(name, target, path, contract) for name in names]
     end_to_end = (file, target.precision, network, model, reference)
-    rows = compare_end_to_end(*end_to_end, opened, chosen, progress, contract)
+    kept = _KeptPicture(file, model.value_range) if target.precision.is_integer else None
+    rows = compare_end_to_end(*end_to_end, opened, chosen, progress, contract, kept)
     held, held_contract = held_by_file(network, contract)
     shown = opened if held is network else [open_runner(name, target, path, held_contract) for name in names]
     operators = [
@@ -65,7 +68,26 @@ def check_file(
             runner = runner if held is network else open_other_signatures(name, target, path, held_contract)[size]
             operators += compare_operators(file, target.precision, held, runner, runner.name, case, held_contract)
     emulated = tuple(EmulatedRun(file, run.name, run.emulated) for run in opened if run.emulated is not None)
-    return ParityReport(tuple(rows), tuple(operators), emulated=emulated)
+    pictures = () if kept is None else kept.pictures
+    return ParityReport(tuple(rows), tuple(operators), emulated=emulated, pictures=pictures)
+
+
+class _KeptPicture:
+    """Keeps what the first runner makes of the first photograph, for reports: what the check computed anyway."""
+
+    def __init__(self, file: str, value_range: float) -> None:
+        self.pictures: tuple[ComparedPicture, ...] = ()
+        self._file, self._value_range = file, value_range
+
+    def __call__(self, runner: str, case: ParityCase, found: np.ndarray, expected: np.ndarray) -> None:
+        """Look at a case; images that are no RGB or grey pictures are left out."""
+        if self.pictures or not case.natural or found.shape != expected.shape or np.isnan(found).any():
+            return
+        small, network, picture = (
+            as_rgb(to_uint8(image[0], self._value_range)) for image in (case.image, expected, found)
+        )
+        if small is not None and network is not None and picture is not None:
+            self.pictures = (ComparedPicture(self._file, runner, case.name, small, network, picture),)
 
 
 def held_by_file(network: Graph | QuantizedGraph, contract: IOContract) -> tuple[Graph | QuantizedGraph, IOContract]:

@@ -8,7 +8,8 @@ places in this order, under a lock that other exports wait for:
    that no proof of another file changes;
 2. where a file of that name is listed with other bytes, or others beside it, a manifest without it;
 3. the artifact, after the files that it needs beside it;
-4. the manifest with it.
+4. the manifest with it;
+5. what is read by people alone: the report, and what it shows of the file.
 
 Killed between two of them, every file that the manifest lists is whole and has the listed sha256.
 """
@@ -66,6 +67,13 @@ class Staging:
             if replaced is not None:
                 _remove_unused(after, replaced)
         return after
+
+    def publish(self, relative: str, content: bytes) -> None:
+        """Put a file that no artifact depends on in its place; raises `ExportError` where a folder has its name."""
+        steps = [(self.write(relative, content), self.out / relative)]
+        with _locked(self.out):
+            _make_way(steps)
+            _rename_all(steps)
 
     def _stage_manifest(self, artifacts: tuple[Artifact, ...], subfolder: str) -> Path:
         Manifest(self.folder / subfolder, artifacts).save()

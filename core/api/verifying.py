@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from edgesr.api.small_copy import any_size_source, marked, provable
 from edgesr.api.whole_proving import check_whole_file
 from edgesr.architecture import SRModel
 from edgesr.artifact import Artifact, IOContract, Manifest, locate
+from edgesr.compared_picture import ComparedPicture
 from edgesr.errors import ArtifactError, EdgeSRError, ImageError
 from edgesr.graph import Graph
 from edgesr.graph_file import load_graph
@@ -29,10 +31,10 @@ from edgesr.progress import Progress, silent
 from edgesr.quant.builtin import builtin_calibration_paths
 from edgesr.quantized import QuantizedGraph, float_graph
 from edgesr.runtime.cuda_runner import NETWORK_RUNNERS
-from edgesr.runtime.metrics import to_uint8
+from edgesr.runtime.metrics import modcrop, to_uint8
 from edgesr.runtime.parity import ParityReport
 from edgesr.runtime.qnn_runner import QnnRunner
-from edgesr.runtime.quality import ImageFunction, QualityReport, measure_quality
+from edgesr.runtime.quality import ImageFunction, ImageQuality, QualityReport, measure_quality
 from edgesr.runtime.remembered import RememberedImages
 from edgesr.runtime.runner import Runner
 from edgesr.runtime.runners import FILE_RUNNERS, open_runner
@@ -81,7 +83,8 @@ def verify_parity(
             if target.compiler is Compiler.QNN and QnnRunner.name in chosen:
                 wrapper = manifest.folder / artifact.file
                 report = report.joined(compare_context(artifact, wrapper, file, natural, progress))
-    return report.joined(locate_errors(files, natural, progress))
+    hashes = {artifact.file: artifact.sha256 for artifact in artifacts}
+    return dataclasses.replace(report.joined(locate_errors(files, natural, progress)), hashes=hashes)
 
 
 def _require_use(runner: str, artifacts: Sequence[Artifact], path: Path) -> None:
@@ -131,7 +134,8 @@ def _natural_images(folder: Path | None) -> list[np.ndarray]:
 class QualityComparison:
     """Image quality of a file beside that of the float network it came from, on the same images.
 
-    `emulated` says what was emulated; None where the runner is a real one.
+    `emulated` says what was emulated; None where the runner is a real one. `sha256` is the file's. `pictures` are there
+    where they were asked for, and no part of the JSON.
     """
 
     file: str
@@ -139,6 +143,8 @@ class QualityComparison:
     quality: QualityReport
     reference: QualityReport
     emulated: str | None = None
+    sha256: str | None = None
+    pictures: tuple[ComparedPicture, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def drop_db(self) -> float:
@@ -158,6 +164,7 @@ class QualityComparison:
         """Plain values."""
         return {
             "file": self.file,
+            "sha256": self.sha256,
             "runner": self.runner,
             "emulated": self.emulated,
             "drop_db": self.drop_db,
@@ -168,12 +175,13 @@ class QualityComparison:
 
 
 def verify_quality(
-    path: Path, lr: Path, hr: Path, runner: str | None = None, progress: Progress = silent
+    path: Path, lr: Path, hr: Path, runner: str | None = None, progress: Progress = silent, pictures: bool = False
 ) -> list[QualityComparison]:
     """Measure an artifact, or every artifact of an export folder, on LR/HR image pairs by the NTIRE protocol.
 
     A compiled file's source stands for it, at any size, unless `runner` is its emulator, which takes its one size.
-    The float network is measured on the same pairs, once, and each file's pictures are compared with its own. Raises
+    The float network is measured on the same pairs, once, and each file's pictures are compared with its own. With
+    `pictures`, integer files also keep those of the image that lost most and of the one in the middle. Raises
     `ImageError` where no pairs are found, and `ArtifactError`.
     """
     manifest, artifacts = locate(path)
@@ -201,8 +209,31 @@ def verify_quality(
             reference, network = networks[artifact.reference]
             run = as_image_function(opened, contract)
             quality = measure_quality(run, pairs, contract.upscale, progress, network)
-            results.append(QualityComparison(artifact.file, opened.name, quality, reference, opened.emulated))
+            of_file = artifact.file, opened.name, quality, reference, opened.emulated, artifact.sha256
+            comparison = QualityComparison(*of_file)
+            if pictures and target.precision.is_integer:
+                kept = tuple(telling_pictures(comparison, run, network, pairs))
+                comparison = dataclasses.replace(comparison, pictures=kept)
+            results.append(comparison)
     return results
+
+
+def telling_pictures(
+    comparison: QualityComparison, run: ImageFunction, network: ImageFunction, pairs: Sequence[tuple[Path, Path]]
+) -> Iterator[ComparedPicture]:
+    """What a file makes of the image that lost most PSNR, and of the one that lost a middling part, run once more."""
+    scored = zip(comparison.reference.images, comparison.quality.images, pairs, strict=True)
+    ordered = sorted(((_lost_db(own, found), index) for index, (own, found, _) in enumerate(scored)), reverse=True)
+    for _, index in dict.fromkeys((ordered[0], ordered[len(ordered) // 2])):
+        lr = load_rgb(pairs[index][0])
+        hr = modcrop(load_rgb(pairs[index][1]), lr.shape[:2], comparison.quality.scale)
+        name = pairs[index][0].name
+        yield ComparedPicture(comparison.file, comparison.runner, name, lr, network(lr), run(lr), hr)
+
+
+def _lost_db(own: ImageQuality, found: ImageQuality) -> float:
+    lost = own.psnr_db - found.psnr_db
+    return 0.0 if math.isnan(lost) else lost
 
 
 def _measure_network(

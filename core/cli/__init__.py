@@ -20,6 +20,7 @@ from edgesr.cli.devices import devices
 from edgesr.cli.doctor import doctor
 from edgesr.cli.export import export
 from edgesr.cli.listing import models, targets
+from edgesr.cli.report import report
 from edgesr.cli.run import run
 from edgesr.cli.score import score
 from edgesr.cli.settings import configuration_options, make_configurable, remember_sources
@@ -60,7 +61,7 @@ def cli(context: click.Context, config: Path | None, no_config: bool, settings: 
     remember_sources(context, config, no_config, settings)
 
 
-for command in (export, verify, bench, audit, score, models, targets, devices, doctor, config, train, run):
+for command in (export, verify, bench, audit, score, models, targets, devices, doctor, config, train, run, report):
     cli.add_command(command)
 make_configurable(cli)
 

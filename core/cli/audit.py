@@ -12,6 +12,7 @@ import click
 
 from edgesr.cli.console import output_options, print_json, print_table, progress_bar
 from edgesr.cli.own_networks import own_network_options, own_networks
+from edgesr.cli.report import report_option
 from edgesr.errors import PlacementError
 
 if TYPE_CHECKING:
@@ -29,10 +30,11 @@ NAME_LENGTH = 40
     "--npu", "npus", multiple=True, metavar="NAME", help="NPU family or SoC, repeatable (default: every one)."
 )
 @click.option("--fail-on", type=click.Choice(["cpu"]), help="Exit 3 where an operator runs on the CPU.")
+@report_option
 @output_options
 def audit(
     artifact: str, weights: tuple[Path, ...], inits: tuple[dict[str, object], ...], npus: tuple[str, ...],
-    fail_on: str | None, as_json: bool, quiet: bool,
+    fail_on: str | None, report_file: Path | None, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Say which operators run on which NPU, with the reason and the remedy for those that do not.
 
@@ -54,6 +56,10 @@ def audit(
         for index, subject in enumerate(report.subjects):
             click.echo("\n" if index else "", nl=False)
             _print_subject(subject)
+    if report_file is not None:
+        from edgesr.api.reporting import report_audit
+
+        report_audit(report, artifact, report_file)
     if fail_on and report.on_cpu:
         raise PlacementError(_gate_message(report))
 

@@ -19,6 +19,7 @@ from edgesr.cli.device_bench import named_after, show_outcomes
 from edgesr.cli.estimate_table import print_comparison, print_estimate
 from edgesr.cli.given import is_given
 from edgesr.cli.phone_options import PhoneOptions, phone_options
+from edgesr.cli.report import report_option
 from edgesr.cli.text_types import ThreadCounts
 from edgesr.ethos_u import ETHOS_U
 
@@ -126,12 +127,14 @@ def bench() -> None:
 @phone_options
 @click.option("--against-unfolded", is_flag=True, help="Also estimate the graph with a RESHAPE/TRANSPOSE shuffle.")
 @click.option("--output", "-o", "out", type=click.Path(path_type=Path), help="Also write the JSON here.")
+@report_option
 @output_options
 @click.pass_context
 def measure(
     context: click.Context, path: Path, device: str, size: tuple[int, int] | None, runs: int, warmup: int,
     blocks: int | None, threads: tuple[int, ...], runtimes: tuple[str, ...], memory: bool, plot: Path | None,
-    phone: PhoneOptions, against_unfolded: bool, out: Path | None, as_json: bool, quiet: bool,
+    phone: PhoneOptions, against_unfolded: bool, out: Path | None, report_file: Path | None, as_json: bool,
+    quiet: bool,
 ) -> None:  # fmt: skip
     """Time PATH, an artifact or a whole export folder, beside PyTorch eager: interleaved runs, ratios from one run.
 
@@ -141,7 +144,7 @@ def measure(
     """
     _refuse_idle_options(context, device)
     if device in ESTIMATED:
-        _estimate(path, device, size, against_unfolded, plot, out, as_json, quiet)
+        _estimate(path, device, size, against_unfolded, plot, out, report_file, as_json, quiet)
         return
     if device == EMULATED and phone.runner is not None and not phone.runner.is_dir():
         raise click.UsageError("--runner has no use: instructions are counted in edgesr's own runner alone")
@@ -152,7 +155,7 @@ def measure(
             return None if is_default else context.params[name]
 
         counts = typed("runs"), typed("warmup"), blocks
-        _measure_devices(path, device, size, counts, threads, phone, plot, out, as_json, quiet)
+        _measure_devices(path, device, size, counts, threads, phone, plot, out, report_file, as_json, quiet)
         return
     from edgesr.api.benchmarking import BLOCKS
     from edgesr.api.benchmarking import bench as run_bench
@@ -172,6 +175,7 @@ def measure(
     _write_json(record.to_json(), out)
     if plot is not None:
         _write_plot(record, plot)
+    _write_report([record], path, report_file)
 
 
 bench.add_command(compare)
@@ -179,7 +183,8 @@ bench.add_command(compare)
 
 def _measure_devices(
     path: Path, device: str, size: tuple[int, int] | None, counts: tuple[int | None, int | None, int | None],
-    threads: tuple[int, ...], phone: PhoneOptions, plot: Path | None, out: Path | None, as_json: bool, quiet: bool,
+    threads: tuple[int, ...], phone: PhoneOptions, plot: Path | None, out: Path | None, report_file: Path | None,
+    as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     if len(threads) > 1:
         raise click.UsageError("--threads takes one number on a device; measure once for each")
@@ -199,11 +204,12 @@ def _measure_devices(
             for outcome in outcomes:
                 if outcome.record is not None:
                     _write_plot(outcome.record, named_after(plot, outcome, len(records) > 1))
+        _write_report(records, path, report_file)
 
 
 def _estimate(
     path: Path, device: str, size: tuple[int, int] | None, against_unfolded: bool, plot: Path | None, out: Path | None,
-    as_json: bool, quiet: bool,
+    report_file: Path | None, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     from edgesr.api.estimating import estimate
 
@@ -220,6 +226,10 @@ def _estimate(
         from edgesr.export.npu.estimate_plot import draw_estimate
 
         _write_text(draw_estimate(estimates[0].estimate, estimates[0].file), plot)
+    if report_file is not None:
+        from edgesr.api.reporting import report_estimates
+
+        report_estimates(device, estimates, path, report_file)
 
 
 def _refuse_idle_options(context: click.Context, device: str) -> None:
@@ -256,6 +266,14 @@ def _write_plot(record: BenchRecord, plot: Path) -> None:
     from edgesr.runtime.latency_plot import draw_record
 
     _write_text(draw_record(record), plot)
+
+
+def _write_report(records: Sequence[BenchRecord], path: Path, report_file: Path | None) -> None:
+    """The page that was asked for, where anything was measured."""
+    if report_file is not None and records:
+        from edgesr.api.reporting import report_bench
+
+        report_bench(records, path, report_file)
 
 
 def _write_text(text: str, path: Path) -> None:

@@ -16,6 +16,7 @@ from edgesr.cli.error_tables import (
     print_operator_errors,
     print_picture_errors,
 )
+from edgesr.cli.report import report_option
 
 if TYPE_CHECKING:
     from edgesr.api.peers import PeerResult
@@ -50,10 +51,12 @@ def verify(context: click.Context) -> None:
 @click.option("--images", type=click.Path(path_type=Path), help="A folder of natural images to check on.")
 @click.option("--cases", is_flag=True, help="Print every image, not only the worst ones.")
 @click.option("--operators", is_flag=True, help="Print every operator, not only the worst ones.")
+@report_option
 @output_options
 def parity(
-    path: Path, runners: tuple[str, ...], images: Path | None, cases: bool, operators: bool, as_json: bool, quiet: bool
-) -> None:
+    path: Path, runners: tuple[str, ...], images: Path | None, cases: bool, operators: bool, report_file: Path | None,
+    as_json: bool, quiet: bool,
+) -> None:  # fmt: skip
     """Compare PATH, an artifact or a whole export folder, with the float64 PyTorch network.
 
     End to end on natural images, odd sizes and noise, and operator by operator. Exit 3 where a limit is exceeded.
@@ -67,6 +70,10 @@ def parity(
         print_json(report.to_json())
     elif not quiet:
         _print_parity(report, cases, operators)
+    if report_file is not None:
+        from edgesr.api.reporting import report_parity
+
+        report_parity(report, path, report_file)
     if report.failures:
         first = report.failures[0]
         more = f" (and {len(report.failures) - 1} more)" if len(report.failures) > 1 else ""
@@ -162,10 +169,11 @@ def verdict(why: str | None) -> str:
 @click.option("--max-drop", type=float, callback=parse_drop, help="Exit 3 when PSNR drops by more decibels than this.")
 @click.option("--against", metavar="PEER,...", help="Also quantize with other tools: litert-torch,onnxruntime,aimet.")
 @click.option("--calib", type=click.Path(path_type=Path), help="Images for --against (those of PATH by default).")
+@report_option
 @output_options
 def quality(
     path: Path, lr: Path, hr: Path, runner: str | None, max_drop: float | None, against: str | None,
-    calib: Path | None, as_json: bool, quiet: bool,
+    calib: Path | None, report_file: Path | None, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Measure PATH, an artifact or a whole export folder, beside the float network on the same images.
 
@@ -180,15 +188,19 @@ def quality(
         from edgesr.errors import QualityError
 
         contest = None if against is None else prepare_contest(path, _find_peers(against), calib, progress)
-        results = verify_quality(path, lr, hr, runner, progress)
+        results = verify_quality(path, lr, hr, runner, progress, pictures=report_file is not None)
         peers = contest.measure(lr, hr, results[0].reference, progress) if contest else []
+    of_peers = {"calibration": contest.images.source, "peers": [p.to_json() for p in peers]} if contest else {}
     if as_json:
-        of_peers = {"calibration": contest.images.source, "peers": [p.to_json() for p in peers]} if contest else {}
         print_json({"results": [result.to_json() for result in results], **of_peers})
     elif not quiet:
         _print_quality(results, peers)
         if contest:
             click.echo(f"peers calibrated on {len(contest.images.names)} images, {contest.images.source}")
+    if report_file is not None:
+        from edgesr.api.reporting import report_quality
+
+        report_quality(results, path, report_file, of_peers)
     worst = max(results, key=lambda result: result.drop_db)
     if max_drop is not None and worst.drop_db > max_drop:
         raise QualityError(

@@ -14,8 +14,10 @@ from ai_edge_litert.interpreter import Interpreter
 
 from edgesr.api import ExportRequest, exporting, verify_parity
 from edgesr.api import export as run_export
+from edgesr.api.export_report import REPORT_NAME
 from edgesr.api.exporting import ExportResult
 from edgesr.api.facts import RECORDED_PACKAGES
+from edgesr.api.report_details import details_name
 from edgesr.api.small_copy import MARK
 from edgesr.architecture import SRModel
 from edgesr.artifact import Manifest, load_manifest
@@ -43,13 +45,13 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
 def sound(folder: Path) -> Manifest:
     """The folder's manifest, once every file in it is whole, loads and is all that there is."""
     manifest = load_manifest(folder)
-    expected = {"manifest.json"}
+    expected = {"manifest.json", REPORT_NAME}
     for artifact in manifest.artifacts:
         path = manifest.check(artifact)
         open_runner(artifact.find_target().runners[0], artifact.find_target(), path, artifact.contract)
         load_reference(folder / artifact.reference)
         load_graph(folder / artifact.graph)
-        expected |= {artifact.file, artifact.reference, artifact.graph}
+        expected |= {artifact.file, artifact.reference, artifact.graph, details_name(artifact.file)}
     assert set(bytes_of(folder)) == expected
     return manifest
 

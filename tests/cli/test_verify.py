@@ -95,7 +95,9 @@ def test_images_that_cannot_be_used(run: Run, exported_once: Any, tmp_path: Path
 def test_parity_as_json(run: Run, exported_once: Any) -> None:
     plain = json.loads(run("verify", "parity", exported_once.manifest.folder / "spanv2_x2-fp16.onnx", "--json").done())
     parts = {"end_to_end", "operators", "first_divergences", "error_sources"}
-    assert set(plain) == {"passed", "emulated", *parts} and plain["passed"] is True and plain["emulated"] == []
+    assert (
+        set(plain) == {"passed", "sha256", "emulated", *parts} and plain["passed"] is True and plain["emulated"] == []
+    )
     assert {"file", "runner", "case", "max_abs", "relative_l2", "psnr_db", "passed", "why"} <= set(
         plain["end_to_end"][0]
     )
@@ -182,7 +184,7 @@ def test_quality_as_json_and_in_silence(run: Run, exported_once: Any, pairs: tup
     (result,) = json.loads(run("verify", "quality", path, *pairs, "--runner", "litert-reference", "--json").done())[
         "results"
     ]
-    assert set(result) == {"file", "runner", "emulated", "drop_db", "border_drop_db", "quality", "reference"}
+    assert set(result) == {"file", "sha256", "runner", "emulated", "drop_db", "border_drop_db", "quality", "reference"}
     against = result["quality"]["against_network"]
     assert len(against["shift_levels"]) == 3 and {"white_share", "black_share", "worst_clipped_share"} <= set(against)
     assert result["reference"]["against_network"] is None

@@ -1,0 +1,1 @@
+../../core/compared_picture.py

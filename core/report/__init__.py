@@ -1,0 +1,1 @@
+"""Reports for people: one self-contained HTML file each, from the plain values that commands print as JSON."""

@@ -1,0 +1,45 @@
+"""The page of `edgesr audit`: which NPU runs which operator, who says so, and what would change it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgesr.report.audit_sections import decisive, off_npu, subject_parts
+from edgesr.report.page import Page, State, Tile, Verdict, section
+from edgesr.report.values import Plain, count
+
+
+def audit_page(audit: Plain, subject: str) -> Page:
+    """The page of an audit's JSON."""
+    subjects = audit["subjects"]
+    npus = list(dict.fromkeys(one["npu"] for each in subjects for one in each["npus"]))
+    return Page(
+        kind="audit",
+        title=f"{subject}: operators on {count(len(npus), 'NPU')}",
+        about=", ".join(npus),
+        verdicts=tuple(_verdict(audit, each) for each in subjects),
+        tiles=_tiles(subjects[0]["npus"]),
+        sections=tuple(section(each["name"], *subject_parts(each)) for each in subjects),
+    )
+
+
+def _verdict(audit: Plain, subject: Plain) -> Verdict:
+    if not subject["gated"]:
+        return Verdict(State.OPEN, f"{subject['name']}: for comparison.")
+    off = off_npu(audit, subject["name"])
+    unknown = [one["npu"] for one in subject["npus"] if decisive(one)["counts"]["unknown"]]
+    open_words = f" Unknown in part: {', '.join(unknown)}." if unknown else ""
+    if off:
+        on_cpu = ", ".join(f"{npu} ({n})" for npu, n in off)
+        return Verdict(State.BAD, f"{subject['name']}: operators on the CPU of {on_cpu}.{open_words}")
+    return Verdict(State.OPEN if unknown else State.GOOD, f"{subject['name']}: no operator on a CPU.{open_words}")
+
+
+def _tiles(audits: Sequence[Plain]) -> tuple[Tile, ...]:
+    tiles = []
+    for audit in audits:
+        placement = decisive(audit)
+        counts, total = placement["counts"], len(placement["operators"])
+        state = State.GOOD if placement["whole"] else State.BAD if counts["cpu"] else State.OPEN
+        tiles.append(Tile(audit["npu"], f"{counts['npu']} of {total}", f"on the NPU, {placement['evidence']}", state))
+    return tuple(tiles)
