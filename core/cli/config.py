@@ -23,16 +23,16 @@ def config(context: click.Context, names: tuple[str, ...], as_json: bool, quiet:
     Values come from --set, the configuration file and edgesr's defaults, in this order. Options without a value stand
     in comments. The output is a complete configuration file.
     """
-    from edgesr.cli.config_file import nearest
+    from edgesr.cli.config_file import near_or_all, nearest
 
     root = context.find_root().command
     assert isinstance(root, click.Group)
     commands = leaf_commands(root)
     chosen = [path for path in commands if path[: len(names)] == names and (names or path != (context.info_name,))]
     if not chosen:
-        near = nearest(" ".join(names), [" ".join(path) for path in commands])
+        known = [" ".join(path) for path in commands]
         raise click.UsageError(
-            f"there is no command {' '.join(names)}; {f'did you mean {near[0]}?' if near else 'see'}"
+            f"there is no command {' '.join(names)}; {near_or_all(nearest(' '.join(names), known), known)}"
         )
     file = sources(context).file(root)
     settings = _by_command(sources(context).settings)

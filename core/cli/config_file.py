@@ -115,7 +115,7 @@ def unknown_key(command: click.Command, called: str, key: str) -> str:
         return f"{key}: {arguments[0].strip('[]')} is no option; name it on the command line"
     short = next((name for name, option in keys.items() if key in {x.lstrip("-") for x in option.opts}), None)
     near = [short] if short else nearest(key.replace("_", "-"), list(keys))
-    return f"{key}: edgesr {called} has no such option; {_or(near, list(keys))}"
+    return f"{key}: edgesr {called} has no such option; {near_or_all(near, list(keys))}"
 
 
 def nearest(word: str, words: Sequence[str]) -> list[str]:
@@ -125,7 +125,8 @@ def nearest(word: str, words: Sequence[str]) -> list[str]:
     return difflib.get_close_matches(word, words, n=1, cutoff=0.5)
 
 
-def _or(near: Sequence[str], known: Sequence[str]) -> str:
+def near_or_all(near: Sequence[str], known: Sequence[str]) -> str:
+    """What to choose instead of an unknown word."""
     return f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}"
 
 
@@ -134,7 +135,7 @@ def _unknown(path: Path, group: click.Group, names: tuple[str, ...], name: str, 
     here = ".".join((*names, name))
     tables = [".".join(path) for path in leaf_commands(group, names)]
     if isinstance(value, dict):
-        return f"{path}: [{here}] is no command's table; {_or(nearest(here, tables), tables)}"
+        return f"{path}: [{here}] is no command's table; {near_or_all(nearest(here, tables), tables)}"
     where = f"in [{'.'.join(names)}]" if names else "in no table"
     return f"{path}: {name} stands {where}, where no command has it; put it under one of [{'], ['.join(tables)}]"
 

@@ -117,7 +117,7 @@ def read_settings(
 
 def _key(root: click.Group, names: tuple[str, ...], parts: tuple[str, ...], is_relative: bool) -> str:
     """The key of the command `names` that a setting means; raises `ValueError` for a key or command that is another."""
-    from edgesr.cli.config_file import nearest, unknown_key
+    from edgesr.cli.config_file import near_or_all, nearest, unknown_key
 
     commands = leaf_commands(root)
     if is_relative and len(parts) == 1:
@@ -128,9 +128,7 @@ def _key(root: click.Group, names: tuple[str, ...], parts: tuple[str, ...], is_r
         if not path:
             raise ValueError(f"it names no command; write {'.'.join((*names, key))}, or give --set after the command")
         near = nearest(".".join(path), tables)
-        raise ValueError(
-            f"there is no command {'.'.join(path)}; {f'did you mean {near[0]}?' if near else 'see edgesr'}"
-        )
+        raise ValueError(f"there is no command {'.'.join(path)}; {near_or_all(near, tables)}")
     if path != names:
         raise ValueError(f"it is for edgesr {' '.join(path)}, and edgesr {' '.join(names)} runs; leave it out")
     if key not in option_keys(commands[path]):
