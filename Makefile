@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DEMO := demo-out
 PHOTO := docs/demo/photo.png
 
-.PHONY: demo test check test-slow npu-deps emulator-deps runner test-emulator bench-cuda train clean
+.PHONY: demo test check test-slow npu-deps emulator-deps media-deps runner test-emulator bench-cuda train clean
 
 $(STAMP): pyproject.toml setup.py constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -54,6 +54,14 @@ emulator-deps: $(STAMP)
 	  && $(SUDO) apt-get -q -o Acquire::Retries=3 install -y --no-install-recommends $(EMULATOR_PACKAGES); }
 	$(BIN)/python -m edgesr.android_bench.emulated.userland --if-missing
 	$(BIN)/python -m edgesr.android_bench.runner.build linux-arm64 --if-missing
+
+# ffmpeg, for videos in edgesr run; the tests that need it skip where it is absent.
+MEDIA_PACKAGES := ffmpeg
+
+media-deps:
+	command -v ffmpeg > /dev/null && command -v ffprobe > /dev/null || { \
+	  $(SUDO) apt-get -q -o Acquire::Retries=3 update \
+	  && $(SUDO) apt-get -q -o Acquire::Retries=3 install -y --no-install-recommends $(MEDIA_PACKAGES); }
 
 # The program that times files on a device, for 64-bit Arm Linux (and phones, CPU only).
 runner: $(STAMP)

@@ -32,7 +32,9 @@ def test_importing_is_light(module: str) -> None:
     assert not loaded & set(HEAVY)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["export", "--help"], ["verify", "parity", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["export", "--help"], ["verify", "parity", "--help"], ["run", "--help"]]
+)
 def test_answering_is_light(arguments: list[str]) -> None:
     loaded = imported_by(f"from edgesr.cli import cli\ncli.main({arguments!r}, standalone_mode=False)")
     assert "edgesr.cli.export" in loaded
