@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from edgesr.architecture import SRModel
+from edgesr.architecture import Architecture, SRModel
 from edgesr.errors import CheckpointError
 from edgesr.images import load_rgb, pair_folders
 from edgesr.model.checkpoint import load_state_dict, sha256
@@ -125,3 +125,10 @@ def test_bundled_weights_beat_bicubic_on_set5() -> None:
     model = load_model()
     scores = [psnr_db(upscale(model, load_rgb(lr)), load_rgb(hr)) for lr, hr in pair_folders(SET5 / "LR", SET5 / "HR")]
     assert np.mean(scores) >= BICUBIC_SET5_DB + 1.2
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda architecture: architecture.name)
+def test_defaults_are_a_config_that_deduce_reads_back(architecture: Architecture) -> None:
+    with torch.device("meta"):
+        state = architecture.build(architecture.defaults).state_dict()
+    assert architecture.deduce(state) == architecture.defaults
