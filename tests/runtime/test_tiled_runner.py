@@ -85,6 +85,21 @@ def test_tiles_are_the_whole_image(
             assert_the_whole(exported, by_tiles.run(image), expected)
 
 
+@pytest.mark.parametrize("target", ["tflite-fp16", "tflite-a16w8", "onnx-fp16", "onnx-a16w8"])
+def test_tiles_of_the_other_precisions_are_the_whole_image(export: Any, images: list[np.ndarray], target: str) -> None:
+    exported, image = export(target), picture(images, SIZES[0]) / 255
+    (runner, *_) = exported.target.runners
+    for tile in TILES:
+        found = tiled(exported, runner, tile).run(image)
+        assert np.array_equal(found, opened(exported, runner).run(image))
+
+
+def test_tiles_on_the_reference_kernels_are_the_whole_image(export: Any, images: list[np.ndarray]) -> None:
+    exported, image = export("tflite-int8"), picture(images, (45, 61)) / 255
+    found = tiled(exported, "litert-reference", (32, 40)).run(image)
+    assert np.array_equal(found, opened(exported, "litert-reference").run(image))
+
+
 @files
 def test_tiles_of_a_network_with_strides_are_the_whole_image(
     denoiser: Any, export: Any, images: list[np.ndarray], target: str, runner: str
