@@ -8,6 +8,7 @@ from edgesr.api.devices import list_devices
 from edgesr.api.estimating import FileEstimate, estimate
 from edgesr.api.export_request import ExportRequest
 from edgesr.api.exporting import ExportResult, export
+from edgesr.api.kit import DeploymentKit, write_kit
 from edgesr.api.reporting import report
 from edgesr.api.run_record import RunRecord
 from edgesr.api.running import RunOptions, run
@@ -18,6 +19,7 @@ from edgesr.user_code import OwnNetwork
 
 __all__ = [
     "AuditReport",
+    "DeploymentKit",
     "DeviceOptions",
     "ExportRequest",
     "ExportResult",
@@ -41,4 +43,5 @@ __all__ = [
     "train",
     "verify_parity",
     "verify_quality",
+    "write_kit",
 ]

@@ -19,6 +19,7 @@ from edgesr.cli.console import help_without_command
 from edgesr.cli.devices import devices
 from edgesr.cli.doctor import doctor
 from edgesr.cli.export import export
+from edgesr.cli.kit import kit
 from edgesr.cli.listing import models, targets
 from edgesr.cli.report import report
 from edgesr.cli.run import run
@@ -61,7 +62,9 @@ def cli(context: click.Context, config: Path | None, no_config: bool, settings: 
     remember_sources(context, config, no_config, settings)
 
 
-for command in (export, verify, bench, audit, score, models, targets, devices, doctor, config, train, run, report):
+for command in (
+    export, verify, bench, audit, score, models, targets, devices, doctor, config, train, run, report, kit,
+):  # fmt: skip
     cli.add_command(command)
 make_configurable(cli)
 
