@@ -8,7 +8,8 @@ pixels for each. Larger tiles waste less and take memory in proportion to T^2; b
 what is not computed twice falls out of the processor's caches instead. The side of a tile of a file that takes any size
 is at most that of the waste `WORTHWHILE_WASTE`, or what fits into `ACTIVATION_BYTES` where that is less. An axis of N
 pixels then takes the fewest tiles of that side, k, and these become as small as they can with it still being k:
-T = (N + (k - 1)(a + b)) / k. An image that is one pixel larger than a tile is not computed twice for it.
+T = (N + (k - 1)(a + b)) / k. An image that is one pixel larger than a tile is not computed twice for it. Tiles of very
+wide images are lower, and longer instead, since a row of them is put together before it is written.
 
 A file of fixed sizes keeps them. Of several, the one that computes least for the image is taken, exact ones first.
 """
@@ -23,7 +24,7 @@ from edgesr.errors import ArtifactError
 from edgesr.graph import Graph
 from edgesr.padding import padded_size
 from edgesr.quantized import QuantizedGraph, float_graph
-from edgesr.runtime.receptive_field import NoReach, Reach
+from edgesr.runtime.receptive_field import COLUMNS, ROWS, NoReach, Reach
 from edgesr.runtime.tiling import Size, TilePlan, plan_tiles, smallest_tile, whole_plan
 from edgesr.target import Precision
 
@@ -31,6 +32,8 @@ WHOLE: Size = (0, 0)
 """Instead of a tile's size: no tiles, the image as it is."""
 WORTHWHILE_WASTE = 1.25
 ACTIVATION_BYTES = 768 << 20
+STRIP_BYTES = 256 << 20
+"""Of what a row of tiles puts out, in float32: it is put together before anything is written."""
 LEAST_SIDE = 128
 """Of a tile, in pixels: for a smaller one, starting a runtime takes too large a part of the time."""
 BYTES_PER_LIVE_VALUE: Mapping[Precision, int] = {
@@ -63,18 +66,35 @@ def choose_plan(
             "export for its size, or give the file one that it was written for"
         )
     if contract.any_size:
-        tile = tile or default_tile(size, reach, contract.size_multiple, pixel_bytes)
+        tile = tile or default_tile(size, reach, contract.size_multiple, pixel_bytes, _row_bytes(size, contract))
         return plan_tiles(size, tile, reach, contract.size_multiple)
     return _cheapest(size, _own_sizes(contract, tile), reach, contract.size_multiple)
 
 
-def default_tile(size: Size, reach: Reach, multiple: int, pixel_bytes: float = 0) -> Size:
-    """The tile for an image of `size` of a file that takes any."""
-    side = largest_side(reach, multiple, pixel_bytes)
-    height, width = (
-        _evened(n, side, sum(reach.along(axis)), multiple) for axis, n in enumerate(padded_size(size, multiple))
-    )
-    return height, width
+def default_tile(size: Size, reach: Reach, multiple: int, pixel_bytes: float = 0, row_bytes: int = 0) -> Size:
+    """The tile for an image of `size` of a file that takes any; `row_bytes` is what one input row's output holds.
+
+    Where a row of tiles would put out more than `STRIP_BYTES`, tiles are lower, and longer instead.
+    """
+    side, padded = largest_side(reach, multiple, pixel_bytes), padded_size(size, multiple)
+    rows = _lowered(side, sum(reach.along(ROWS)), multiple, row_bytes)
+    columns = side * side // rows // multiple * multiple
+    height = _evened(padded[0], rows, sum(reach.along(ROWS)), multiple)
+    return height, _evened(padded[1], columns, sum(reach.along(COLUMNS)), multiple)
+
+
+def _lowered(side: int, overlap: int, multiple: int, row_bytes: int) -> int:
+    """The side, or less where its rows of output take too much: down to a waste of 2."""
+    if not row_bytes:
+        return side
+    least = max(2 * overlap, overlap + multiple)
+    wanted = max(STRIP_BYTES // row_bytes + overlap, least)
+    return min(side, -(-wanted // multiple) * multiple)
+
+
+def _row_bytes(size: Size, contract: IOContract) -> int:
+    """The output of one input row, in float32."""
+    return size[1] * contract.upscale**2 * contract.channels * 4
 
 
 def largest_side(reach: Reach, multiple: int, pixel_bytes: float = 0, limit_bytes: int = ACTIVATION_BYTES) -> int:

@@ -13,6 +13,7 @@ from edgesr.runtime.tile_choice import (
     ACTIVATION_BYTES,
     BYTES_PER_LIVE_VALUE,
     LEAST_SIDE,
+    STRIP_BYTES,
     WHOLE,
     WORTHWHILE_WASTE,
     bytes_per_pixel,
@@ -81,6 +82,20 @@ def test_an_image_one_pixel_larger_than_a_tile_is_not_computed_twice() -> None:
     side = max(default_tile((1 << 20, 1 << 20), SPANV2, 1)) + 8
     plan = choose_plan((side, side), contract(), SPANV2)
     assert plan.count in (1, 4) and plan.work < 1.35
+
+
+def test_a_row_of_tiles_of_a_very_wide_image_puts_out_a_bounded_strip() -> None:
+    """In float32; tiles are longer instead, as far as the same memory lets them."""
+    for width in (1000, 10_000, 30_000):
+        plan = choose_plan((3000, width), contract(), SPANV2)
+        strips = [s.kept * width * 4 * 4 * 3 * 4 for s in plan.rows]
+        assert max(strips[1:-1]) <= STRIP_BYTES
+        assert plan.tile[0] * plan.tile[1] <= default_tile(LARGE, SPANV2, 1)[0] ** 2 * 1.05
+        assert float(plan.work) < 1.25 * (WORTHWHILE_WASTE if width < 30_000 else 1.5)
+    height, length = choose_plan((3000, 30_000), contract(), SPANV2).tile
+    assert height < 100 < 900 < length
+    extreme = choose_plan((300, 333_333), contract(), SPANV2)
+    assert extreme.tile[0] <= 64 and extreme.work < 2.3, "a waste of 2, and no more"
 
 
 def test_a_fixed_file_keeps_its_size() -> None:
