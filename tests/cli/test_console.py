@@ -12,7 +12,7 @@ import pytest
 import edgesr.cli
 from edgesr.api import exporting, verifying
 from edgesr.cli import console
-from edgesr.cli.console import print_json, print_table, progress_bar
+from edgesr.cli.console import clear_line, print_json, print_table, progress_bar
 from edgesr.errors import ExportError
 from edgesr.progress import silent
 
@@ -68,6 +68,20 @@ def test_a_bar_shows_at_once_and_leaves_nothing(open_terminal: Open) -> None:
         "[########################] 4/4  calibrating",
         "",
     ]
+
+
+def test_a_bar_says_how_many_pictures_a_second_are_done(open_terminal: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = open_terminal()
+    clock = Clock(monkeypatch)
+    with progress_bar(quiet=False) as progress:
+        progress("images", 0, 10)
+        clock.now += 2
+        progress("images", 5, 10)
+        clear_line()
+        progress("images", 10, 10)
+    shown = terminal.screens()
+    assert shown[2].endswith(" 5/10, 2.5 images/s, 2 s left  images")
+    assert shown[-2].endswith(" 10/10, 5 images/s  images") and "" in shown[3:-2]
 
 
 def test_a_bar_guesses_the_time_left_after_a_second(open_terminal: Open, monkeypatch: pytest.MonkeyPatch) -> None:

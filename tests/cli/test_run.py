@@ -23,6 +23,7 @@ from edgesr.api.verifying import as_image_function
 from edgesr.artifact import locate
 from edgesr.images import load_rgb, save_png
 from edgesr.pictures.rows import finish_rows
+from edgesr.quant.builtin import builtin_calibration_paths
 from edgesr.runtime.runners import open_runner
 
 Run = Callable[..., Any]
@@ -275,7 +276,7 @@ def test_a_format_that_is_put_together_has_a_budget(run: Run, int8: Path, tmp_pa
 
 
 @pytest.fixture
-def nearly_full_disk() -> Iterator[None]:
+def nearly_full_disk(tree: Path) -> Iterator[None]:
     """A limit on the size of files stands for the disk: 40x48 pixels of a photograph take more in any format."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -329,3 +330,21 @@ def test_time_is_not_that_of_loading(run: Run, int8: Path, photos: Path, tmp_pat
     started = time.perf_counter()
     line = ("run", int8, "-i", sorted(photos.iterdir())[0], "-o", tmp_path / "out.png", "--json")
     assert 0 < json.loads(run(*line).done())["elapsed_s"] < time.perf_counter() - started
+
+
+def test_a_file_of_one_size_runs_other_pictures_by_tiles(run: Run, exported: Path, tmp_path: Path) -> None:
+    """Bit for bit where tiles fit; a picture smaller than the file's size is told to be inexact at its far borders."""
+    manifest = json.loads((exported / "manifest.json").read_text())
+    (entry,) = (entry for entry in manifest["artifacts"] if entry["target"] == "tflite-int8")
+    photo = load_rgb(sorted(builtin_calibration_paths())[0])
+    save_png(tmp_path / "large.png", photo)
+    save_png(tmp_path / "small.png", photo[:20, :30].copy())
+    whole = bare(exported / entry["file"], photo)
+    entry["contract"] |= {"any_size": False, "sizes": [[64, 96]]}
+    (exported / "manifest.json").write_text(json.dumps(manifest))
+    line = ("run", exported / entry["file"], "-o", tmp_path / "out.png", "-i")
+    assert "note:" not in run(*line, tmp_path / "large.png").done()
+    np.testing.assert_array_equal(load_rgb(tmp_path / "out.png"), whole)
+    assert "note: the file's size 64x96 is larger than the image" in run(*line, tmp_path / "small.png").done()
+    message = run(*line, tmp_path / "large.png", "--tile", 0).refused()
+    assert "is not a size of this artifact (64x96)" in message
