@@ -186,14 +186,14 @@ class _Search:
                 )
             return None
         places = [place for place in (self._asked.weights, Path(self._lock.weights)) if place is not None]
-        found = {place: sha256(place) for place in places if place.is_file()}
-        for place, digest in found.items():
+        digests = {place: sha256(place) for place in places if place.is_file()}
+        for place, digest in digests.items():
             if digest == self._sha256:
                 return place
-        for place, digest in found.items():
+        for place, digest in digests.items():
             raise CheckpointError(
-                f"{place} is not the checkpoint of {self._artifact.file}: {_differ(digest, self._sha256)}; give "
-                "that one with --weights"
+                f"{place} is not the checkpoint of {self._artifact.file}: {_differ(digest, self._sha256)}; give that "
+                "one with --weights"
             )
         raise CheckpointError(f"{places[0]}: no such file; give the checkpoint of {self._artifact.file} with --weights")
 

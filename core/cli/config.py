@@ -68,7 +68,7 @@ def _in_force(command: click.Command, given: dict[str, object]) -> dict[str, obj
 
 
 def _lines(tables: dict[str, dict[str, object]]) -> list[str]:
-    lines = []
+    lines: list[str] = []
     for name, options in tables.items():
         lines += ["", f"[{name}]"] if lines else [f"[{name}]"]
         lines += [f"# {key} =" if value is None else f"{key} = {written(value)}" for key, value in options.items()]
