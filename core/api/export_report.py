@@ -1,4 +1,4 @@
-"""The report of an export folder: report.html, made anew after each file that is put in place."""
+"""The report of an export folder: report.html, made anew from all that the manifest lists."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from edgesr.runtime.parity import ParityReport
 REPORT_NAME = "report.html"
 
 
-def publish_report(
+def publish_details(
     staging: Staging, manifest: Manifest, artifact: Artifact, parity: ParityReport, captured: Graph | None
 ) -> None:
-    """Put the details of a file that was just placed, and the folder's report, in their places.
-
-    Raises `ExportError` where a folder has the name of either.
-    """
+    """Put the details of a file that was just placed beside its proof."""
     details = describe_file(manifest, artifact, parity, captured)
     staging.publish(details_name(artifact.file), serialize_details(details))
+
+
+def publish_report(staging: Staging, manifest: Manifest) -> None:
+    """Put the folder's report in its place; raises `ExportError` where a folder has its name."""
     staging.publish(REPORT_NAME, render_folder(manifest).encode())
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgesr.api.compiling import CompiledFile, compile_file, refuse_width
-from edgesr.api.export_report import publish_report
+from edgesr.api.export_report import publish_details, publish_report
 from edgesr.api.export_request import ExportRequest, Job
 from edgesr.api.facts import describe_network
 from edgesr.api.general_route import GeneralSession
@@ -75,10 +75,14 @@ def export(request: ExportRequest, progress: Progress = silent) -> ExportResult:
             session = GeneralSession(request, staging, _load(request), locks, progress)
         else:
             session = _Session(request, staging, locks, progress)
-        for job in request.jobs:
-            session.export_file(job)
-            written = session.written[-1]
-            publish_report(staging, session.manifest, written, session.parity[written.file], session.captured)
+        try:
+            for job in request.jobs:
+                session.export_file(job)
+                written = session.written[-1]
+                publish_details(staging, session.manifest, written, session.parity[written.file], session.captured)
+        finally:  # what was written before a failure stays, so it is reported
+            if session.written:
+                publish_report(staging, session.manifest)
         shutil.rmtree(request.out / LEARNING_FOLDER, ignore_errors=True)
         return ExportResult(session.manifest, tuple(session.written), session.parity)
 

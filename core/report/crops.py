@@ -82,5 +82,5 @@ def _bicubic(compared: ComparedPicture) -> Image8:
 
 def _uri(image: Image8) -> str:
     stream = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(image)).save(stream, "WEBP", lossless=True, quality=50, method=3)
+    Image.fromarray(np.ascontiguousarray(image)).save(stream, "WEBP", lossless=True, quality=20, method=1)
     return f"data:image/webp;base64,{base64.b64encode(stream.getvalue()).decode()}"

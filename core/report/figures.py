@@ -61,7 +61,6 @@ def samples_plot(values: Sequence[float], unit: str, description: str, block_len
     line = " ".join(f"{scale.x(i):.1f},{scale.y(value):.1f}" for i, value in enumerate(values))
     return element(
         "svg",
-        element("title", description),
         _blocks(block_lengths, scale),
         _axes(scale, unit),
         element("polyline", points=line, class_="curve"),

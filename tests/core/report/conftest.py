@@ -1,4 +1,4 @@
-"""Headless Chromium, driven by its DevTools protocol over two pipes: no other package, no port, no network.
+"""Reports of every kind, and headless Chromium to look at them, driven by its DevTools protocol over two pipes.
 
 Commands go to the browser's file descriptor 3 and come back on 4, each a JSON text that ends in a zero byte.
 """
@@ -14,9 +14,18 @@ import shutil
 import signal
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+from edgesr.api import ExportRequest, audit, export, report, verify_quality
+from edgesr.api.reporting import report_audit, report_bench, report_parity, report_quality
+from edgesr.runtime.bench import Benchmark
+from edgesr.runtime.bench_record import BenchRecord
+from edgesr.target import find_target
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 TIMEOUT_S = 60.0
@@ -163,3 +172,83 @@ def _high(descriptor: int) -> int:
     moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE)
     os.close(descriptor)
     return moved
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Chromium]:
+    """Headless Chromium; `make browser-deps` installs it."""
+    program = find_chromium()
+    if program is None:
+        pytest.skip(f"no {NAMES[0]} on this machine; run make browser-deps")
+    started = Chromium(program)
+    yield started
+    started.close()
+
+
+def bench_record(digests: dict[str, str]) -> BenchRecord:
+    """A record with a sample beyond its plot, blocks, and a warning; `digests` are the files' sha256 by name."""
+    steady = [10.0 + 0.1 * (index % 7) for index in range(48)]
+    results = [Benchmark("PyTorch eager spanv2_x2", "torch-float32", tuple(2 * ms for ms in steady), 5, (12,) * 4)]
+    for number, (file, digest) in enumerate(digests.items()):
+        samples = (*(ms + number for ms in steady[:-1]), 30.0)
+        results.append(Benchmark(file, "litert-xnnpack", samples, 5, (12,) * 4, 4.2, 9_000_000, digest))
+    return BenchRecord(
+        "host", (64, 64), 1, 48, 5, "2026-11-27T01:00:00+00:00", {"processor": "Test", "packages": {"torch": "2.9"}},
+        tuple(results), baselines=(0,) * len(results), warnings=("others used the machine",),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Reports:
+    """A folder with a report of each kind, and the plain values that they were made of."""
+
+    folder: Path
+    export: Path
+    parity: dict[str, Any]
+    quality: dict[str, Any]
+    audit: dict[str, Any]
+    bench: dict[str, Any]
+
+    @property
+    def pages(self) -> dict[str, Path]:
+        """Every report by its kind."""
+        names = ("parity", "quality", "audit", "bench", "joined")
+        return {"export": self.export / "report.html", **{name: self.folder / f"{name}.html" for name in names}}
+
+
+@pytest.fixture(scope="session")
+def reports(small_checkpoint: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Reports:
+    """Every kind of report, of a small network's INT8 and FP32 files."""
+    folder = tmp_path_factory.mktemp("reports")
+    out = folder / "small & <quick>"
+    targets = [target for name in ("tflite-int8", "tflite-fp32") if (target := find_target(name)) is not None]
+    result = export(ExportRequest(targets=tuple(targets), out=out, weights=small_checkpoint, calibration=photos))
+    parity = result.parity[result.artifacts[0].file].joined(result.parity[result.artifacts[1].file])
+    report_parity(parity, out, folder / "parity.html")
+    lr, hr = halved(photos, folder)
+    measured = verify_quality(out, lr, hr, pictures=True)
+    report_quality(measured, out, folder / "quality.html")
+    audited = audit(out, compilers=())
+    report_audit(audited, str(out), folder / "audit.html")
+    record = bench_record({artifact.file: artifact.sha256 for artifact in result.artifacts})
+    report_bench([record], out, folder / "bench.html")
+    plain = {
+        "parity": parity.to_json(), "quality": {"results": [one.to_json() for one in measured]},
+        "audit": audited.to_json(), "bench": record.to_json(),
+    }  # fmt: skip
+    for name, value in plain.items():
+        (folder / f"{name}.json").write_text(json.dumps(value))
+    report([out, *(folder / f"{name}.json" for name in plain)], folder / "joined.html")
+    return Reports(folder, out, **plain)
+
+
+def halved(photos: Path, folder: Path) -> tuple[Path, Path]:
+    """Folders of photographs at half size and whole."""
+    from edgesr.images import load_rgb, save_png
+
+    for path in sorted(photos.iterdir()):
+        hr = load_rgb(path)[:40, :48]
+        lr = hr.reshape(20, 2, 24, 2, 3).mean(axis=(1, 3)).round().astype(hr.dtype)
+        save_png(folder / "HR" / path.name, hr)
+        save_png(folder / "LR" / f"{path.stem}x2.png", lr)
+    return folder / "LR", folder / "HR"
