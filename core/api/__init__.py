@@ -9,6 +9,8 @@ from edgesr.api.estimating import FileEstimate, estimate
 from edgesr.api.export_request import ExportRequest
 from edgesr.api.exporting import ExportResult, export
 from edgesr.api.kit import DeploymentKit, write_kit
+from edgesr.api.rebuild_plan import RebuildRequest
+from edgesr.api.rebuilding import RebuildResult, rebuild
 from edgesr.api.reporting import report
 from edgesr.api.run_record import RunRecord
 from edgesr.api.running import RunOptions, run
@@ -25,6 +27,8 @@ __all__ = [
     "ExportResult",
     "FileEstimate",
     "OwnNetwork",
+    "RebuildRequest",
+    "RebuildResult",
     "RunOptions",
     "RunRecord",
     "TimedRuns",
@@ -37,6 +41,7 @@ __all__ = [
     "estimate",
     "export",
     "list_devices",
+    "rebuild",
     "report",
     "run",
     "score",
