@@ -8,6 +8,7 @@ the runtime holds for a tile, however large the output is.
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 import sys
@@ -140,8 +141,7 @@ class PictureRun:
             strips = run_by_strips(self._tiled, self._contract, picture, in_floats, progress)
         except (ImageError, ArtifactError) as error:
             self._pixels.give(decoded.weight)
-            self._finished[task] = RunItem(task.source, task.output, Outcome.FAILED, why=str(error))
-            self._report(self._finished[task])
+            self._finish(task, RunItem(task.source, task.output, Outcome.FAILED, why=str(error)))
             return
         item = RunItem(
             task.source, task.output, Outcome.DONE, picture.size, shape.size,
@@ -155,6 +155,8 @@ class PictureRun:
             for strip in strips:
                 belt.put(strip)
             belt.end()
+        except ArtifactError as error:  # the runtime gave up on this picture
+            belt.end(error)
         except BaseException:
             belt.end(StoppedError())
             raise
@@ -173,6 +175,8 @@ class PictureRun:
                         writer.write(rows)
                     first += len(strip)
                 writer.close()
+        except ArtifactError as error:
+            return dataclasses.replace(item, outcome=Outcome.FAILED, why=str(error))
         except BaseException:
             self._strips.stop()  # who computes further rows must not wait for room
             raise
@@ -198,9 +202,14 @@ class PictureRun:
     def _collect(self, progress: Progress, total: int) -> None:
         """Take what is written; raises what a writer raised."""
         for task in [task for task, future in self._writing.items() if future.done()]:
-            self._finished[task] = self._writing[task].result()
+            self._finish(task, self._writing[task].result())
             del self._writing[task]
         progress("images", len(self._finished), total)
+
+    def _finish(self, task: PictureTask, item: RunItem) -> None:
+        self._finished[task] = item
+        if item.outcome is Outcome.FAILED:
+            self._report(item)
 
     def _cause(self, error: BaseException) -> BaseException:
         """What ended the run: a writer's failure rather than that others were told to stop."""
