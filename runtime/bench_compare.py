@@ -138,6 +138,17 @@ def compare_records(old: BenchRecord, new: BenchRecord) -> RecordComparison:
     return RecordComparison(tuple(rows), tuple(notes))
 
 
+def compare_interleaved(record: BenchRecord, first: Benchmark, second: Benchmark) -> LevelRatio:
+    """The latency of `second` over that of `first`, two results of one record that took turns in the same processes.
+
+    Each process gives one ratio, in which the machine cancels as beside a yardstick; n ratios have n - 1 degrees of
+    freedom, as two records of (n + 1) / 2 processes have.
+    """
+    found = estimate_level((_levels(second) - _levels(first))[_kept(record, first)])
+    alike = LevelEstimate(0.0, 0.0, (found.blocks + 1) // 2)
+    return compare_levels(alike, found, BESIDE_A_YARDSTICK, _others_share(record))
+
+
 Key = tuple[str, str, int]
 
 

@@ -2,6 +2,8 @@
 
 from edgesr.api.auditing import AuditReport, audit
 from edgesr.api.benchmarking import bench
+from edgesr.api.compare_measuring import Timing
+from edgesr.api.comparing import ArtifactComparisons, compare
 from edgesr.api.cuda_benchmark import bench_on_cuda
 from edgesr.api.device_benchmark import DeviceOptions, bench_on_devices
 from edgesr.api.devices import list_devices
@@ -20,6 +22,7 @@ from edgesr.api.verifying import verify_parity, verify_quality
 from edgesr.user_code import OwnNetwork
 
 __all__ = [
+    "ArtifactComparisons",
     "AuditReport",
     "DeploymentKit",
     "DeviceOptions",
@@ -32,12 +35,14 @@ __all__ = [
     "RunOptions",
     "RunRecord",
     "TimedRuns",
+    "Timing",
     "TrainingRequest",
     "TrainingResult",
     "audit",
     "bench",
     "bench_on_cuda",
     "bench_on_devices",
+    "compare",
     "estimate",
     "export",
     "list_devices",

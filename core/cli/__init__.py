@@ -14,6 +14,7 @@ import click
 
 from edgesr.cli.audit import audit
 from edgesr.cli.bench import bench
+from edgesr.cli.compare import compare
 from edgesr.cli.config import config
 from edgesr.cli.console import help_without_command
 from edgesr.cli.devices import devices
@@ -64,6 +65,7 @@ def cli(context: click.Context, config: Path | None, no_config: bool, settings: 
 
 for command in (
     export, verify, bench, audit, score, models, targets, devices, doctor, config, train, run, report, kit,
+    compare,
 ):  # fmt: skip
     cli.add_command(command)
 make_configurable(cli)
