@@ -20,7 +20,7 @@ from edgesr.architecture import SRModel
 from edgesr.artifact import locate
 from edgesr.export.capture import capture
 from edgesr.graph_file import load_graph
-from edgesr.model.registry import find_architecture
+from edgesr.model.registry import ARCHITECTURES
 from edgesr.quantized import float_graph
 from edgesr.runtime.receptive_field import Reach, find_reach
 from edgesr.runtime.runners import open_runner
@@ -28,19 +28,8 @@ from edgesr.runtime.tile_choice import bytes_per_pixel, largest_side, waste
 from edgesr.runtime.tiling import smallest_tile
 from edgesr.target import Precision, find_target
 
-RELEASED = {
-    "spanv2": {"channels": 32, "blocks": 5, "scale": 4, "in_channels": 3},
-    "span": {"channels": 28, "blocks": 6, "scale": 4, "in_channels": 3},
-    "pkdsr": {"channels": 32, "blocks": 5, "tail": 24, "scale": 4, "in_channels": 3},
-    "pds": {"channels": 32, "blocks": 5, "tail": 20, "scale": 4, "in_channels": 3},
-    "disp": {"channels": 32, "blocks": 4, "extra": 1, "scale": 4, "in_channels": 3},
-    "dscf": {"channels": 26, "blocks": 6, "scale": 4, "in_channels": 3},
-    "errn2": {"channels": 32, "blocks": 6, "scale": 4, "in_channels": 3},
-    "rfdn_span": {"channels": 46, "blocks": 4, "distilled": 23, "scale": 4, "in_channels": 3},
-    "lite_denoise": {"width": 16, "scale": 1, "in_channels": 3},
-}
 TARGETS = ("tflite-fp32", "tflite-int8", "onnx-fp32", "onnx-int8")
-SIDES = (96, 160, 256, 384, 512)
+SIDES = (96, 192, 304, 512)
 PIXELS = 400_000
 """Input pixels in all that a time is measured on, at least two tiles."""
 
@@ -51,9 +40,8 @@ def print_reaches() -> None:
         "| architecture | multiple | reach (above, below, left, right) | smallest tile | waste at 256 | default, FP32 |"
     )
     print("|---|---|---|---|---|---|")
-    for name, config in RELEASED.items():
-        architecture = find_architecture(name)
-        multiple = architecture.size_multiple
+    for architecture in ARCHITECTURES:
+        name, config, multiple = architecture.name, architecture.defaults, architecture.size_multiple
         module = architecture.build(config).eval().requires_grad_(False)
         graph = capture(SRModel(name, name, module, config, config["scale"], "table", "", size_multiple=multiple))
         reach = find_reach(graph)

@@ -86,10 +86,10 @@ def _misfit(graph: Graph, reach: Reach) -> str | None:
     size = (1 + reach.above + reach.below, 1 + reach.left + reach.right)
     height, width = padded_size(size, graph.size_multiple)
     image = torch.empty(1, graph.input.channels, height, width, device="meta")  # sizes alone, nothing is computed
-    found = tuple(graph.execute(image).shape[2:])
-    if found == (height * graph.scale, width * graph.scale):
+    found, scale = graph.execute(image).shape[2:], int(graph.scale)
+    if tuple(found) == (height * scale, width * scale):
         return None
-    return f"it makes {found[0]}x{found[1]} of {height}x{width}, which is not {graph.scale} times as much"
+    return f"it makes {found[0]}x{found[1]} of {height}x{width}, which is not {scale} times as much"
 
 
 def _worst(graph: Graph, axis: int) -> tuple[int, int]:

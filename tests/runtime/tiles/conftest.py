@@ -90,7 +90,7 @@ class GraphMaker:
         strides = [1, *(t for t in (2, 3) if self.smaller(name, t))]
         kernel, fields = self.geometry(int(self.random.choice(strides)))
         weight = self.weight(CHANNELS, self.channels(name), *kernel)
-        self.ops.append(Conv2d(name=self.name(), inputs=(name,), weight=weight, **fields))  # type: ignore[arg-type]
+        self.ops.append(Conv2d(name=self.name(), inputs=(name,), weight=weight, **fields))
         self.ops.append(LeakyRelu(name=self.name(), inputs=(self.ops[-1].name,), slope=0.3))
 
     def filter_each(self) -> None:
@@ -99,7 +99,7 @@ class GraphMaker:
         weight = self.weight(self.channels(name), 1, *kernel)
         self.ops.append(
             DepthwiseConv2d(
-                name=self.name(), inputs=(name,), weight=weight, channels=self.channels(name), **fields  # type: ignore[arg-type]
+                name=self.name(), inputs=(name,), weight=weight, channels=self.channels(name), **fields
             )
         )  # fmt: skip
 

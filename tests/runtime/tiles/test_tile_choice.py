@@ -74,7 +74,7 @@ def test_tiles_are_as_small_as_their_number_allows(multiple: int) -> None:
         for axis, segments in enumerate((plan.rows, plan.columns)):
             smaller = tuple(t - multiple * (k == axis) for k, t in enumerate(tile))
             if len(segments) > 1 and smaller[axis] >= smallest_tile(reach, multiple)[axis]:
-                fewer = plan_tiles(size, smaller, reach, multiple)  # type: ignore[arg-type]
+                fewer = plan_tiles(size, smaller, reach, multiple)
                 assert len((fewer.rows, fewer.columns)[axis]) >= len(segments)
 
 
