@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from edgesr.api import ExportRequest, estimate, export, verify_parity
+from edgesr.api import ExportRequest, RebuildRequest, estimate, export, rebuild, verify_parity
 
 pytestmark = pytest.mark.emulator
 needs_qnn = pytest.mark.skipif(
@@ -38,3 +38,18 @@ def test_vela_takes_the_whole_export_and_estimates_it(target: str, request_for: 
     assert not one.written_anew and one.estimate.left_out == 0 and one.estimate.cycles > 0
     assert one.unfolded is not None and one.unfolded.setting == one.estimate.setting
     assert one.unfolded_times is not None and one.unfolded_times > 1
+
+
+@pytest.mark.parametrize(
+    ("target", "npu"),
+    [
+        pytest.param("qnn-int8", "snapdragon-8-elite", marks=needs_qnn),
+        pytest.param("ethos-u85-256", "ethos-u85", marks=needs_vela),
+    ],
+)
+def test_compiled_files_are_the_same_again(target: str, npu: str, request_for: Callable[..., ExportRequest]) -> None:
+    """In other temporary folders: QNN's binary once held a hash of the path that it was compiled from."""
+    request = request_for(target, npus=(npu,), sizes=((16, 24),))
+    export(request)
+    (file,) = rebuild(RebuildRequest(request.out)).files
+    assert file.is_same and file.companions_same
