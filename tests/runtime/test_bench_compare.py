@@ -8,7 +8,7 @@ import pytest
 
 from edgesr.errors import ArtifactError
 from edgesr.runtime.bench import Benchmark
-from edgesr.runtime.bench_compare import Comparison, Measure, Verdict, compare_records
+from edgesr.runtime.bench_compare import Comparison, Measure, Verdict, compare_interleaved, compare_records
 from edgesr.runtime.bench_record import BenchRecord
 from edgesr.runtime.instruction_counts import InstructionCounts
 
@@ -205,3 +205,21 @@ def test_what_is_in_one_record_alone_is_said() -> None:
     more = dataclasses.replace(record(10.0), results=(*record(10.0).results, extra), baselines=(0, 0, 0))
     assert "b (litert, 1 thread(s)) is in the second record alone" in compare_records(record(10.0), more).notes
     assert "b (litert, 1 thread(s)) is in the first record alone" in compare_records(more, record(10.0)).notes
+
+
+@pytest.mark.parametrize(("ms", "differs"), [(10.0, False), (10.15, False), (10.8, True), (9.2, True)])
+def test_two_results_of_one_record_are_compared_process_by_process(ms: float, differs: bool) -> None:
+    """A machine that is a tenth slower in some processes slows both, and is no difference; 2 % is never called."""
+    found = record(10.0)
+    disturbed = np.repeat(1 + 0.1 * np.random.default_rng(3).random(10), 5)
+    first, second = (
+        Benchmark(name, "litert", tuple(np.array(latencies(base, seed)) * disturbed), 5, (5,) * 10, sha256=FILE_SHA)
+        for name, base, seed in (("a", 10.0, 1), ("b", ms, 2))
+    )
+    both = dataclasses.replace(found, results=(found.results[0], first, second), baselines=(0, 0, 0))
+    ratio = compare_interleaved(both, first, second)
+    assert ratio.differs == differs and ratio.ratio == pytest.approx(ms / 10, rel=0.02)
+    assert ratio.low < ms / 10 < ratio.high
+    one = dataclasses.replace(first, block_lengths=()), dataclasses.replace(second, block_lengths=())
+    alone_in_one = dataclasses.replace(both, results=(found.results[0], *one))
+    assert not compare_interleaved(alone_in_one, *one).differs, "a single process knows nothing of its noise"
