@@ -80,6 +80,7 @@ class Joined:
     def __init__(self, folders: Sequence[Folder], documents: Sequence[Document]) -> None:
         self.rows = [_from_folder(folder, artifact) for folder in folders for artifact in folder.artifacts]
         self.notes: list[str] = []
+        self._runs: dict[str, str] = {}
         for document in documents:
             for value in document.values:
                 _ADDERS[document.kind](self, value, document.name)
@@ -87,6 +88,11 @@ class Joined:
     def to_json(self) -> dict[str, object]:
         """Plain values."""
         return {"files": [_row_json(row) for row in self.rows], "notes": list(self.notes)}
+
+    def device(self, label: str, document: str) -> str:
+        """A device's key: of one benchmark alone, since milliseconds of different runs do not compare."""
+        own = self._runs.setdefault(label, document) == document
+        return label if own else f"{label} ({PurePath(document).name})"
 
     def row(self, file: str, document: str, sha256: str | None = None, folder: str | None = None) -> Row:
         """The row of a file that an output names; a new one where it is none of the folders', or of several."""
@@ -168,6 +174,7 @@ def _add_bench(joined: Joined, value: Plain, document: str) -> None:
         row = joined.row(str(result["name"]), document, digest)
         threads = result.get("threads") or value["threads"]
         device = f"{value['device']}, {image_size(value['size'])}" + (f", {threads} threads" if threads > 1 else "")
+        device = joined.device(device, document)
         latency = Latency(str(result["runner"]), float(result["median_ms"]), number(result.get("ratio_to_torch")))
         if device not in row.latency or latency.median_ms < row.latency[device].median_ms:
             row.latency[device] = latency

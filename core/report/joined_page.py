@@ -115,7 +115,7 @@ def _comparison(joined: Joined, devices: Sequence[str]) -> Html:
     header = ["File", "Folder", "Model", "Target", "Size", "Parity", "Worst photograph dB"]
     header += [f"{words}, {name}" for name in images for words in ("PSNR dB", "lost dB")]
     header += [f"ms, {device}" for device in devices]
-    header += ["On CPU"] if any(row.off_npu for row in rows) else []
+    header += ["Operators on CPU"] if any(row.off_npu for row in rows) else []
     lines = [_line(row, images, devices, rows) for row in rows]
     numeric = (4, *range(6, 7 + 2 * len(images) + len(devices)))
     return table("Models, targets and devices", header, [line[: len(header)] for line in lines], numeric)
@@ -165,9 +165,9 @@ def _latency(latency: Latency | None, is_fastest: bool) -> Child:
 
 
 def _off(row: Row) -> Child:
-    off = [f"{npu} ({n})" for npu, n in row.off_npu.items() if n]
+    off = [npu for npu, n in row.off_npu.items() if n]
     if off:
-        return badge(State.DOUBTFUL, ", ".join(off))
+        return badge(State.DOUBTFUL, f"on {len(off)} of {count(len(row.off_npu), 'NPU')}")
     return badge(State.GOOD, "none known") if row.off_npu else NONE
 
 
@@ -188,7 +188,9 @@ def _latencies(rows: Sequence[Row], devices: Sequence[str]) -> tuple[Section, ..
         for row in rows
         if row.latency
     ]
-    caption = "Median in ms, in the runner that was fastest there"
+    caption = (
+        "Median in ms, in the runner that was fastest there; each column is one run, others do not compare with it"
+    )
     numeric = tuple(range(1, len(devices) + 1))
     return (section("Latency by device", table(caption, ("File", *devices), lines, numeric)),)
 

@@ -12,6 +12,8 @@ from edgesr.report.values import NONE, Plain, count, decibels, entry, number, sc
 
 FULL_BAR_DB = 100.0
 """An SQNR that fills a bar."""
+EXACT_DB = 200.0
+"""The ceiling of what parity calls an SQNR: nothing differs."""
 WITNESSES = ("graph", "graph-int8")
 SOURCES = 5
 
@@ -100,8 +102,8 @@ def _operator_line(row: Plain, in_steps: bool) -> tuple[Child, ...]:
 
 
 def _level(value: object) -> Html:
-    found = number(value)
-    return join([bar((found or 0.0) / FULL_BAR_DB), decibels(value, 1)])
+    found = number(value) or 0.0
+    return join([bar(found / FULL_BAR_DB), "exact" if found >= EXACT_DB else decibels(value, 1)])
 
 
 def _range(low: object, high: object) -> str:

@@ -40,6 +40,11 @@ def _named(pictures: Mapping[str, str], label: str) -> dict[str, str]:
     return {label if name == "file" else name: _checked(uri) for name, uri in pictures.items()}
 
 
+def _truth_last(pictures: Mapping[str, str]) -> dict[str, str]:
+    """The file's picture beside that of FP32."""
+    return {name: pictures[name] for name in sorted(pictures, key=lambda name: name == "HR")}
+
+
 def _checked(uri: str) -> str:
     """A picture that lies within the page; raises ValueError for anything that would be loaded from elsewhere."""
     if not uri.startswith("data:image/"):
@@ -85,7 +90,7 @@ def _strip(picture: Plain, label: str) -> Html:
     shown = [
         element("figure", element("img", src=uri, width=width * ENLARGED, height=height * ENLARGED,
                                   alt=f"{name}, a detail of {picture['name']}"), element("figcaption", name))
-        for name, uri in _named(picture["details"], label).items()
+        for name, uri in _truth_last(_named(picture["details"], label)).items()
     ]  # fmt: skip
     title = element("h4", f"A detail of {image_size((height, width))} pixels, enlarged")
     return element("div", title, element("div", shown, class_="strip"))
