@@ -29,7 +29,7 @@ from edgesr.runtime.tiling import smallest_tile
 from edgesr.target import Precision, find_target
 
 TARGETS = ("tflite-fp32", "tflite-int8", "onnx-fp32", "onnx-int8")
-SIDES = (96, 192, 304, 512)
+SIDES = (192, 304, 512)
 PIXELS = 400_000
 """Input pixels in all that a time is measured on, at least two tiles."""
 

@@ -146,5 +146,5 @@ def test_without_a_reach_an_image_runs_whole_or_not_at_all() -> None:
 
 
 def test_memory_is_counted_from_the_values_that_a_graph_keeps_at_once(small: Any) -> None:
-    assert bytes_per_pixel(small.quantized, Precision.INT8) == 9 * float(small.graph.live_values_per_input_pixel)
+    assert bytes_per_pixel(small.quantized, Precision.INT8) == 10 * float(small.graph.live_values_per_input_pixel)
     assert set(BYTES_PER_LIVE_VALUE) == set(Precision)
