@@ -2,8 +2,8 @@
 
 A file fits a network whose weights, folded graph and recipe are those that it was made from, each known by its sha256;
 anything else makes it stale, and it is not used. Convolutions keep their 8-bit integers q, scales s and biases as they
-are. What the float graph held instead of s q, which comparisons with it need, is kept as the residual r = w / s - q in 8
-bits of its own, in steps of 1/127 of a convolution's largest |r|: some hundredths of an integer's step.
+are. What the float graph held instead of s q, which comparisons with it need, is kept as the residual r = w / s - q in
+8 bits of its own, in steps of 1/127 of a convolution's largest |r|: some hundredths of an integer's step.
 """
 
 from __future__ import annotations
