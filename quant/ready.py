@@ -44,8 +44,12 @@ class Fit:
 
     @classmethod
     def of(cls, weights_sha256: str, graph: Graph, recipe: Recipe) -> Fit:
-        """The fit of a folded float graph, made from weights, quantized by a recipe."""
-        return cls(weights_sha256, hashlib.sha256(serialize_graph(graph)).hexdigest(), recipe_sha256(recipe))
+        """The fit of a folded float graph, made from weights, quantized by a recipe.
+
+        The graph counts in float32: what folds compute in float64 may differ in its last bits between processors.
+        """
+        in_float32 = graph.with_parameters({key: value.float() for key, value in graph.parameters().items()})
+        return cls(weights_sha256, hashlib.sha256(serialize_graph(in_float32)).hexdigest(), recipe_sha256(recipe))
 
     def misfits(self, other: Fit) -> tuple[str, ...]:
         """The names of what differs."""

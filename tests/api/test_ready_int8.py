@@ -121,6 +121,15 @@ def test_what_does_not_fit_is_not_used_and_the_reason_said(bundled: Path) -> Non
     assert find_ready(model, graph, growth) == ""
 
 
+@pytest.mark.parametrize(("factor", "fits"), [(1 + 2**-50, True), (1 + 2**-20, False)])
+def test_what_another_processor_rounds_otherwise_fits(bundled: Path, factor: float, fits: bool) -> None:
+    model = registry.load_model(NAME)
+    graph, _ = run_folds(capture(model, 3), NATIVE_FOLDS)
+    graph = graph.with_parameters({key: value * factor for key, value in graph.parameters().items()})
+    found = find_ready(model, graph, find_recipe("fast").max_mac_growth)
+    assert isinstance(found, ReadyQuantization) == fits
+
+
 def test_a_misfit_is_a_note_of_the_manifest(
     bundled: Path, exported: Export, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
