@@ -16,8 +16,8 @@ class Architecture:
 
     `deduce` reads hyperparameters from a state dict's shapes and raises `CheckpointError`, naming every missing,
     unexpected or misshapen key, when the state dict is not of this family. `build` makes the module for them.
-    `signature_keys` are key names that only this family has; they are enough to recognise it. `defaults` is the config of
-    the released network, for training another one.
+    `signature_keys` are key names that only this family has; they are enough to recognise it. `defaults` is the config
+    of the released network, for training another one.
     """
 
     name: str

@@ -63,7 +63,8 @@ class Row:
     @property
     def model(self) -> str | None:
         """The network's name."""
-        return entry(self.artifact, "facts", "model", "name")
+        name = entry(self.artifact, "facts", "model", "name")
+        return name if isinstance(name, str) else None
 
     @property
     def is_integer(self) -> bool:
