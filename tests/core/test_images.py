@@ -182,16 +182,17 @@ def test_no_permission_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "Permission denied; check its permissions" in refused(tmp_path / "x.png")
 
 
-def test_save_png_keeps_the_old_file_when_encoding_is_interrupted(
+def test_save_png_keeps_the_old_file_when_writing_is_interrupted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(_: Image.Image, path: Path, format: str) -> None:
-        path.write_bytes(b"half")
+    def interrupt(path: Path, data: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(data[: len(data) // 2])
         raise KeyboardInterrupt
 
     save_png(tmp_path / "x.png", PICTURE)
     before = (tmp_path / "x.png").read_bytes()
-    monkeypatch.setattr(Image.Image, "save", interrupt)
+    monkeypatch.setattr(Path, "write_bytes", interrupt)
     with pytest.raises(KeyboardInterrupt):
         save_png(tmp_path / "x.png", PICTURE)
     assert [entry.name for entry in tmp_path.iterdir()] == ["x.png"]
