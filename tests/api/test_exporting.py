@@ -182,7 +182,8 @@ def test_exporting_again_replaces_one_file_and_keeps_the_others(
     assert {a.file for a in result.manifest.artifacts} == {a.file for a in old.artifacts}
     assert sound(exported) == result.manifest
     after = bytes_of(exported)
-    assert {name for name in before if after.get(name) != before[name]} == {"manifest.json", artifact.file}
+    changed = {"manifest.json", artifact.file, REPORT_NAME, details_name(artifact.file)}
+    assert {name for name in before if after.get(name) != before[name]} == changed
     assert set(after) - set(before) == {artifact.graph}
     assert verify_parity(exported / artifact.file, ["litert-xnnpack"]).failures == ()
 
