@@ -16,7 +16,7 @@ def audit_page(audit: Plain, subject: str) -> Page:
     return Page(
         kind="audit",
         title=f"{subject}: operators on {count(len(npus), 'NPU')}",
-        about=", ".join(npus),
+        about=", ".join(npus) + (f"; the figures are {subjects[0]['name']}'s" if len(subjects) > 1 else ""),
         verdicts=tuple(_verdict(audit, each) for each in subjects),
         tiles=_tiles(subjects[0]["npus"]),
         sections=tuple(section(each["name"], *subject_parts(each)) for each in subjects),
@@ -41,5 +41,13 @@ def _tiles(audits: Sequence[Plain]) -> tuple[Tile, ...]:
         placement = decisive(audit)
         counts, total = placement["counts"], len(placement["operators"])
         state = State.GOOD if placement["whole"] else State.BAD if counts["cpu"] else State.OPEN
-        tiles.append(Tile(audit["npu"], f"{counts['npu']} of {total}", f"on the NPU, {placement['evidence']}", state))
+        tiles.append(Tile(audit["npu"], *_figure(counts, total, placement["evidence"]), state))
     return tuple(tiles)
+
+
+def _figure(counts: Plain, total: int, evidence: str) -> tuple[str, str]:
+    """How many operators run where, and what that rests on: what nobody knows is no refusal."""
+    if not counts["unknown"]:
+        return f"{counts['npu']} of {total}", f"on the NPU, {evidence}"
+    known = f"{counts['cpu']} on the CPU" if counts["cpu"] else "unknown"
+    return known, f"{counts['unknown']} of {total} unknown, {evidence}"
