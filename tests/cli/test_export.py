@@ -37,7 +37,7 @@ def test_one_command_exports_every_target_and_sums_it_up(small: Run, tmp_path: P
         f"edgesr verify parity '{out}'",
         f"edgesr bench '{out}'",
     ]
-    assert {path.name for path in out.iterdir()} == {*rows, "manifest.json", "reference"}
+    assert {path.name for path in out.iterdir()} == {*rows, "manifest.json", "report.html", "reference"}
 
 
 def test_json_holds_what_the_manifest_holds(small: Run, tmp_path: Path) -> None:
@@ -51,7 +51,9 @@ def test_json_holds_what_the_manifest_holds(small: Run, tmp_path: Path) -> None:
         "scale",
         "zero_point",
     }  # fmt: skip
-    assert set(artifact["facts"]) == {"created", "versions", "model", "folds", "graph", "npu", "quantization", "parity"}
+    assert set(artifact["facts"]) == {
+        "created", "versions", "model", "folds", "graph", "npu", "quantization", "parity", "lock",
+    }  # fmt: skip
     assert artifact["sha256"] == hashlib.sha256((tmp_path / "out" / artifact["file"]).read_bytes()).hexdigest()
 
 
@@ -71,7 +73,7 @@ def test_paths_may_be_relative_to_any_folder(
     run("export", "spanv2_x2", "--weights", "w.pth", "-t", "tflite-fp32", "-q", "-o", "b c").done()
     assert run("verify", "parity", "b c", "--runner", "onnxruntime", "-q").done() == ""
     assert {path.name for path in tmp_path.iterdir()} == {
-        "w.pth", "manifest.json", "reference", "spanv2_x2-fp32.onnx", "b c",
+        "w.pth", "manifest.json", "report.html", "reference", "spanv2_x2-fp32.onnx", "b c",
     }  # fmt: skip
     os.chdir("b c")
     assert "fp32.onnx" in run("verify", "parity", "spanv2_x2-fp32.onnx").done()
