@@ -99,8 +99,9 @@ class IOContract:
     def _to_bytes(self, image: np.ndarray) -> np.ndarray:
         if image.dtype == np.uint16:  # 65535 = 255 * 257, and 257 is odd: this is round(v / 257) without ties
             return ((image.astype(np.uint32) + 128) // (DEEP_LEVELS // IMAGE_LEVELS)).astype(np.uint8)
-        levels = np.rint(image * (IMAGE_LEVELS / self.value_range))
-        return np.clip(levels, 0, IMAGE_LEVELS).astype(np.uint8)
+        levels = image * (IMAGE_LEVELS / self.value_range)
+        np.rint(levels, out=levels)
+        return np.clip(levels, 0, IMAGE_LEVELS, out=levels).astype(np.uint8)
 
     def _from_bytes(self, data: np.ndarray) -> np.ndarray:
         """Bytes of an image in the file's integer type, or of that type as bytes: both are the same step."""
@@ -116,11 +117,10 @@ class IOContract:
 
     def decode_bytes(self, data: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
         """The uint8 image (N, H, W, C) for the file's output, its own bytes where they are integers; as `decode`."""
-        if self.dtype is IODtype.FLOAT32:
-            return self._to_bytes(self.decode(data, size))
-        image = shuffle_pixels(data.transpose(0, 2, 3, 1) if self.layout is Layout.NCHW else data, self.host_shuffle)
-        levels = self._from_bytes(np.ascontiguousarray(image)).view(np.uint8)
-        return levels if size is None else cut_back(levels, size, self.upscale)
+        levels = self._to_bytes(data) if self.dtype is IODtype.FLOAT32 else self._from_bytes(data).view(np.uint8)
+        levels = levels.transpose(0, 2, 3, 1) if self.layout is Layout.NCHW else levels
+        image = shuffle_pixels(levels, self.host_shuffle)
+        return image if size is None else cut_back(image, size, self.upscale)
 
     def rounded(self, image: np.ndarray) -> np.ndarray:
         """An image of any size as the contract's type holds it."""

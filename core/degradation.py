@@ -1,8 +1,10 @@
-"""The bicubic degradation that the network learns to undo.
+"""Bicubic reduction as Pillow does it: of the photographs that INT8 is learned and judged on.
+
+Training reduces by MATLAB's own arithmetic (`matlab_bicubic`), which the field's test images were made by.
 
 MATLAB's `imresize(hr, 1/4, 'bicubic')` with antialiasing is the field's definition of classical super-resolution.
 Pillow's BICUBIC uses the same kernel (a = -0.5, widened by the factor) and differs in two ways: it renormalises the
-kernel at the image border where MATLAB mirrors the image, and it rounds to uint8 between its two passes.
+kernel at the image border where MATLAB repeats the outermost pixel, and each pass rounds in its own way.
 Measured against the published x4 LR images of Set5: two or more pixels from the border at most 2 levels apart,
 0.15 levels on average, and more than 1 level on 0.004 % of the values; at the border up to 9 levels on single pixels.
 """

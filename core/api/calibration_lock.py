@@ -7,12 +7,13 @@ The folder's path is a hint, and so are the names: the same bytes in the same or
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgesr.errors import ImageError
 from edgesr.images import list_images
+from edgesr.model.keys import first_few
 from edgesr.quant.builtin import builtin_calibration_paths
 from edgesr.quant.images import MAX_IMAGES, spread
 from edgesr.quant.photographs import MAX_PHOTOGRAPHS
@@ -50,7 +51,7 @@ class CalibrationLock:
         missing = [name for name in self.images if name not in other.images]
         added = [name for name in other.images if name not in self.images]
         found = {"changed": changed, "missing": missing, "new": added}
-        said = [f"{_some(names)} {what}" for what, names in found.items() if names]
+        said = [f"{first_few(names, SHOWN)} {what}" for what, names in found.items() if names]
         return ", ".join(said) or "the same images in another order"
 
 
@@ -67,8 +68,3 @@ def _digest(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise ImageError(f"cannot read {path}: {error.strerror or error}; check its permissions") from error
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{', '.join(names[:SHOWN])}{more}"

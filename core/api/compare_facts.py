@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from edgesr.api.compare_rows import PSNR_DB, CompareRow, Verdict, exact_number, 
 from edgesr.artifact import Artifact, Manifest
 from edgesr.export.npu.file_operator import OperatorList
 from edgesr.export.npu.placement import Place
+from edgesr.report.values import entry
 from edgesr.runtime.whole_parity import change_db
 
 CONTRACT = (
@@ -41,10 +42,7 @@ class Side:
 
     def recorded(self, *names: str) -> object:
         """An entry of the facts that its export recorded; None where there is none."""
-        found: object = self.artifact.facts
-        for name in names:
-            found = found.get(name) if isinstance(found, Mapping) else None
-        return found
+        return entry(self.artifact.facts, *names)
 
 
 def fact_rows(a: Side, b: Side) -> list[CompareRow]:

@@ -29,8 +29,6 @@ from edgesr.runtime.output_parity import compare_outputs
 from edgesr.runtime.quality import QualityReport
 from edgesr.runtime.whole_parity import change_db
 
-LEVELS = 255
-
 
 @dataclass(frozen=True)
 class Timing:

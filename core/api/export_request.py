@@ -9,7 +9,7 @@ from pathlib import Path
 from edgesr.api.widths import refuse_widths
 from edgesr.errors import ExportError
 from edgesr.npu_profile import NPU_PROFILES, NpuProfile, find_npu_profile
-from edgesr.quant.recipe import RECIPES
+from edgesr.quant.recipe import RECIPES, find_recipe
 from edgesr.route import GENERAL_TARGETS, Route, why_not_general
 from edgesr.target import Compiler, Format, IODtype, Layout, Target
 from edgesr.user_code import UserClass, parse_user_class
@@ -68,9 +68,7 @@ class ExportRequest:
         """Refuse an empty request and combinations that a target does not have."""
         if not self.targets:
             raise ExportError("nothing to export; name a target")
-        if self.effort not in {recipe.name for recipe in RECIPES}:
-            known = ", ".join(recipe.name for recipe in RECIPES)
-            raise ExportError(f"no recipe is called '{self.effort}'; choose from {known}")
+        find_recipe(self.effort)
         if any(min(size) < 1 for size in self.sizes):
             raise ExportError("a size has no pixel; give height and width of 1 or more")
         self._refuse_network()

@@ -24,7 +24,7 @@ from edgesr.artifact import Artifact
 from edgesr.errors import ArtifactError
 from edgesr.model.checkpoint import sha256
 from edgesr.quant.calibration import SEED
-from edgesr.quant.recipe import RECIPES
+from edgesr.quant.recipe import find_recipe
 from edgesr.route import Route
 from edgesr.target import IODtype, Layout, Target
 
@@ -166,7 +166,7 @@ class LockWriter:
 
 def learns(request: ExportRequest) -> bool:
     """Whether the effort learns by gradient, which it does on a GPU where there is one."""
-    return any(recipe.name == request.effort and recipe.learning for recipe in RECIPES)
+    return bool(find_recipe(request.effort).learning)
 
 
 def reads_photographs(request: ExportRequest) -> bool:
@@ -177,7 +177,7 @@ def reads_photographs(request: ExportRequest) -> bool:
 def _seeds(request: ExportRequest) -> dict[str, int]:
     if request.route is Route.GENERAL:
         return {}
-    recipe = next(recipe for recipe in RECIPES if recipe.name == request.effort)
+    recipe = find_recipe(request.effort)
     learning = {"patches": recipe.seed, **{plan.name: plan.seed for plan in recipe.learning}} if recipe.learning else {}
     return {"calibration": SEED, **learning}
 

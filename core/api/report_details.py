@@ -7,8 +7,6 @@ It stays beside the proof as `reference/<file>.report.json`, so that a later exp
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from edgesr.artifact import Artifact, Manifest
 from edgesr.convolution import Convolution
 from edgesr.errors import EdgeSRError
 from edgesr.graph import Graph
+from edgesr.json_numbers import finite
 from edgesr.operator import Activation, Op
 from edgesr.ops import Constant, DepthToSpace
 from edgesr.quantized import float_graph
@@ -64,15 +63,6 @@ def load_details(manifest: Manifest) -> dict[str, Plain]:
             if known == (VERSION, artifact.sha256):
                 found[artifact.file] = details
     return found
-
-
-def finite(value: object) -> object:
-    """Plain values with infinite and undefined numbers as text, as `--json` prints them."""
-    if isinstance(value, Mapping):
-        return {key: finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(entry) for entry in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def limits_in_words(target: Target) -> list[str]:

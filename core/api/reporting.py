@@ -8,12 +8,13 @@ from pathlib import Path
 
 from edgesr.api.auditing import AuditReport
 from edgesr.api.estimating import FileEstimate
-from edgesr.api.report_details import finite, limits_in_words, load_details
+from edgesr.api.report_details import limits_in_words, load_details
 from edgesr.api.verifying import QualityComparison
 from edgesr.artifact import MANIFEST_NAME, locate
 from edgesr.atomic import write_atomically
 from edgesr.compared_picture import ComparedPicture
 from edgesr.errors import ArtifactError
+from edgesr.json_numbers import finite
 from edgesr.report.audit_page import audit_page
 from edgesr.report.bench_page import bench_page
 from edgesr.report.crops import describe_picture
@@ -105,11 +106,9 @@ def _write(page: Page, out: Path) -> None:
 
 def _read_folder(path: Path) -> Folder:
     manifest, artifacts = locate(path)
-    details = load_details(manifest)
-    _try(
-        lambda: Joined([Folder(str(path), tuple(a.to_json() for a in artifacts), details)], []), path, "a whole export"
-    )
-    return Folder(str(path), tuple(artifact.to_json() for artifact in artifacts), details)
+    folder = Folder(str(path), tuple(artifact.to_json() for artifact in artifacts), load_details(manifest))
+    _try(lambda: Joined([folder], []), path, "a whole export")
+    return folder
 
 
 def _read_document(path: Path) -> Document:

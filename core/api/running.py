@@ -136,12 +136,12 @@ def _run_folder(
     maker = digest_of(opened.artifact.sha256, opened.runner.name, options.quality)
     ledger = Ledger.open(output, maker)
     done = [] if options.overwrite else [task for task in plan.tasks if ledger.is_done(task)]
-    left = [task for task in plan.tasks if task not in set(done)]
+    items = {task: RunItem(task.source, task.output, Outcome.SKIPPED) for task in done}
+    left = [task for task in plan.tasks if task not in items]
     if not options.overwrite:
         _refuse_foreign(left, ledger)
     started = time.perf_counter()
     pictures = PictureRun(opened.tiled, opened.artifact.contract, options.quality, ledger, report)
-    items = {task: RunItem(task.source, task.output, Outcome.SKIPPED) for task in done}
     items |= dict(zip(left, pictures.run(left, progress), strict=True))
     notes = (f"{plan.links} links to folders were not followed",) if plan.links else ()
     elapsed_s = time.perf_counter() - started

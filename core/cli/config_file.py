@@ -73,7 +73,7 @@ def _parse(path: Path) -> dict[str, Any]:
         raise ConfigurationError(f"cannot read {path}: {error.strerror or error}; check its permissions") from error
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{path} is no text in UTF-8 (byte {error.start}); save it as UTF-8") from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # tomllib leaves too long a number and too deep a nest to Python
         raise ConfigurationError(f"{path} is no TOML: {error}; mend that line") from error
 
 
@@ -101,8 +101,8 @@ def _entries(
         keys = option_keys(command)
         for key in value:
             if key not in keys:
-                where = f"{path}: [{'.'.join(here)}]"
-                raise ConfigurationError(f"{where} {unknown_key(command, ' '.join(here), key)}")
+                why = unknown_key(command, " ".join(here), key)
+                raise ConfigurationError(f"{path}: [{'.'.join(here)}] {key}: {why}")
             yield here, key, value[key]
 
 
@@ -112,10 +112,10 @@ def unknown_key(command: click.Command, called: str, key: str) -> str:
     arguments = [param.make_metavar(click.Context(command)) for param in command.params
                  if isinstance(param, click.Argument) and param.name == key]  # fmt: skip
     if arguments:
-        return f"{key}: {arguments[0].strip('[]')} is no option; name it on the command line"
+        return f"{arguments[0].strip('[]')} is no option; name it on the command line"
     short = next((name for name, option in keys.items() if key in {x.lstrip("-") for x in option.opts}), None)
     near = [short] if short else nearest(key.replace("_", "-"), list(keys))
-    return f"{key}: edgesr {called} has no such option; {near_or_all(near, list(keys))}"
+    return f"edgesr {called} has no such option; {near_or_all(near, list(keys))}"
 
 
 def nearest(word: str, words: Sequence[str]) -> list[str]:

@@ -132,7 +132,7 @@ def _key(root: click.Group, names: tuple[str, ...], parts: tuple[str, ...], is_r
     if path != names:
         raise ValueError(f"it is for edgesr {' '.join(path)}, and edgesr {' '.join(names)} runs; leave it out")
     if key not in option_keys(commands[path]):
-        raise ValueError(unknown_key(commands[path], " ".join(path), key).partition(": ")[2])
+        raise ValueError(unknown_key(commands[path], " ".join(path), key))
     return key
 
 

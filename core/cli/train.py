@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from edgesr.cli.console import CLEAR_LINE, output_options, print_json, progress_bar
+from edgesr.cli.console import clear_line, output_options, print_json, progress_bar
 
 if TYPE_CHECKING:
     from edgesr.api.training import TrainingResult
@@ -63,7 +62,8 @@ def _print_record(record: LogRecord) -> None:
         f"{measured}, rate {record.learning_rate:.2e}, {_minutes(record.elapsed_s)}, "
         f"{_minutes(record.seconds_left)} left"
     )
-    click.echo(f"{CLEAR_LINE if sys.stderr.isatty() else ''}{line}", err=True)
+    clear_line()
+    click.echo(line, err=True)
 
 
 def _print_result(result: TrainingResult) -> None:

@@ -35,7 +35,7 @@ def filter_rows(rows: Rows, above: Rows, pixel: int) -> Rows:
     np.subtract(rows, left, out=stored[0])
     np.subtract(rows, up, out=stored[1])
     np.subtract(rows, _paeth(*(x.astype(np.int16) for x in (left, up, corner))).astype(np.uint8), out=stored[2])
-    costs = np.abs(stored.view(np.int8).astype(np.int16)).sum(axis=2, dtype=np.int64)
+    costs = np.minimum(stored, np.negative(stored)).sum(axis=2, dtype=np.uint32)  # of bytes as signed numbers
     best = costs.argmin(axis=0)
     types = np.array([SUB, UP, PAETH], np.uint8)[best]
     return np.concatenate((types[:, None], stored[best, np.arange(len(rows))]), axis=1)

@@ -9,13 +9,9 @@ from edgesr.report.html import Child, Html, element, fold_away, table
 from edgesr.report.page import State, badge
 from edgesr.report.values import NONE, Plain, count
 
-CONVOLUTIONS = frozenset({"Conv2d", "DepthwiseConv2d", "TransposeConv2d"})
-MOVEMENTS = frozenset({
-    "DepthToSpace", "Reshape", "Transpose", "Slice", "Pad", "Concat", "ResizeNearest", "ResizeBilinear", "Requantize",
-})  # fmt: skip
-ACTIVATIONS = frozenset({
-    "Relu", "Relu6", "LeakyRelu", "PRelu", "Sigmoid", "Tanh", "HardSwish", "Gelu", "Clip", "Softmax", "Silu",
-})  # fmt: skip
+CONVOLUTIONS = frozenset({"Conv2d", "DepthwiseConv2d"})
+MOVEMENTS = frozenset({"DepthToSpace", "Slice", "Concat", "ResizeNearest", "Requantize"})
+ACTIVATIONS = frozenset({"Relu", "Relu6", "LeakyRelu", "Sigmoid", "Tanh", "HardSwish", "Clip"})
 FAMILIES = {"convolution": CONVOLUTIONS, "movement": MOVEMENTS, "activation": ACTIVATIONS}
 SHOWN_NAMES = 6
 

@@ -36,7 +36,7 @@ def load_config(name: str | Path) -> TrainingConfig:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise TrainingError(f"cannot read {path}: {error.strerror or error}; check the path") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # tomllib leaves too long a number and too deep a nest to Python
         raise TrainingError(f"{path} is no TOML: {error}; see docs/training.md") from error
     try:
         return _build(TrainingConfig, table, "")

@@ -48,7 +48,7 @@ def write_card(facts: CardFacts) -> str:
             f"- Run: {_run(facts)}, torch {torch.__version__}, seed {config.seed}, "
             f"{datetime.datetime.now(datetime.UTC).date().isoformat()}.",
             *[f"- Stage {i}: {_stage(stage)}." for i, stage in enumerate(config.stages, start=1)],
-            f"- Optimizer: AdamW, {_settings(_own(config.optimizer))}; precision {config.precision.value}.",
+            f"- Optimizer: AdamW, {_settings(vars(config.optimizer))}; precision {config.precision.value}.",
             *([f"- Teacher: {facts.teacher}."] if facts.teacher else []),
             *[f"- Note: {note}." for note in facts.notes],
             "",
@@ -105,10 +105,6 @@ def _limits(config: TrainingConfig) -> str:
         f"it undoes clean bicubic x{config.scale} reduction of photographs, and sharpens noise and JPEG artefacts "
         "along with detail."
     )
-
-
-def _own(settings: object) -> dict[str, object]:
-    return dict(vars(settings))
 
 
 def _settings(values: Mapping[str, object]) -> str:

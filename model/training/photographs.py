@@ -13,6 +13,7 @@ from edgesr.degradation import crop_to_multiple
 from edgesr.errors import ImageError
 from edgesr.images import list_images, load_rgb
 from edgesr.matlab_bicubic import reduce_as_matlab
+from edgesr.model.keys import first_few
 from edgesr.progress import Progress, silent
 
 NAMED = 3
@@ -51,7 +52,7 @@ class Photographs:
         reasons = {"cannot be read": self.unreadable, "are smaller than a crop": self.too_small}
         return tuple(
             f"{len(names)} of {len(self.pairs) + len(self.unreadable) + len(self.too_small)} images in {self.folder} "
-            f"{reason} and are left out: {_first(names)}"
+            f"{reason} and are left out: {first_few(names, NAMED)}"
             for reason, names in reasons.items()
             if names
         )
@@ -94,8 +95,3 @@ def _nothing_left(folder: Path, side: int, unreadable: int, too_small: int) -> I
         f"{folder}: no image can be used ({unreadable} cannot be read, {too_small} are smaller than a crop of "
         f"{side}x{side}); give larger photographs, or a smaller crop"
     )
-
-
-def _first(names: tuple[str, ...]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f"{', '.join(names[:NAMED])}{more}"
