@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -11,6 +12,14 @@ from edgesr.api.overlap import Allowance, Belt, StoppedError, work_ahead
 def wait_for(thread: threading.Thread) -> None:
     thread.join(10)
     assert not thread.is_alive()
+
+
+def until(done: Callable[[], bool]) -> None:
+    """Wait for what another thread does, however slow the machine is."""
+    ends = time.monotonic() + 60
+    while not done():
+        assert time.monotonic() < ends
+        time.sleep(0.001)
 
 
 def test_an_allowance_is_never_exceeded_but_by_one_piece_alone() -> None:
@@ -23,14 +32,12 @@ def test_an_allowance_is_never_exceeded_but_by_one_piece_alone() -> None:
 
     thread = threading.Thread(target=take)
     thread.start()
-    time.sleep(0.1)
-    assert taken == [4, 6]
+    until(lambda: taken == [4, 6])
     allowance.give(4)
     time.sleep(0.1)
     assert taken == [4, 6]
     allowance.give(6)
-    time.sleep(0.1)
-    assert taken == [4, 6, 25]
+    until(lambda: taken == [4, 6, 25])
     allowance.give(25)
     wait_for(thread)
     assert taken == [4, 6, 25, 1]
@@ -101,7 +108,6 @@ def test_work_ahead_stays_within_its_allowance_and_ends_on_leaving() -> None:
 
     results = work_ahead(range(100), work, allowance)
     next(results)
-    time.sleep(0.1)
-    assert begun == [0, 1]
+    until(lambda: begun == [0, 1])
     results.close()
     assert begun == [0, 1] and not [t for t in threading.enumerate() if t.name == "edgesr-ahead"]

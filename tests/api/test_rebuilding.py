@@ -116,7 +116,8 @@ def test_a_file_knows_no_place(exported_once: Any, small_checkpoint: Path, photo
     """What made two copies differ once: the checkpoint's path stood in the metadata of every file."""
     for artifact in exported_once.artifacts:
         content = (exported_once.manifest.folder / artifact.file).read_bytes()
-        for place in (small_checkpoint.name, str(small_checkpoint.parent), str(photos), str(Path.home())):
+        home = () if Path.home() == Path("/") else (str(Path.home()),)  # a user of a container may have none
+        for place in (small_checkpoint.name, str(small_checkpoint.parent), str(photos), *home):
             assert place.encode() not in content, (artifact.file, place)
 
 

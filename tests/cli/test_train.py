@@ -89,18 +89,19 @@ def test_a_run_that_was_killed_goes_on_as_if_nothing_had_happened(
     config: Callable[..., Path], run: Run, tmp_path: Path
 ) -> None:
     """SIGKILL, at whatever the process does then: the data are the same bit for bit, the weights within 1e-6."""
-    path, cut, whole = config(steps=40, save_every_s=0.02), tmp_path / "cut.safetensors", tmp_path / "whole.safetensors"
+    path = config(steps=120, save_every_s=0.02)
+    cut, whole = tmp_path / "cut.safetensors", tmp_path / "whole.safetensors"
     with subprocess.Popen(command(path, cut, "-q"), stderr=subprocess.PIPE) as process:
         wait_for_step(cut.with_suffix(".jsonl"), 12, process)
         process.send_signal(signal.SIGKILL)
     assert cut.with_suffix(".state").exists() and process.returncode == -signal.SIGKILL
     reached = len(logged(cut.with_suffix(".jsonl")))
-    assert reached < 46
+    assert reached < 126
     assert run("train", "-c", path, "--images", IMAGES, "-o", cut, "--resume", "-q").done() == ""
     assert run("train", "-c", path, "--images", IMAGES, "-o", whole, "-q").done() == ""
     ours, theirs = logged(cut.with_suffix(".jsonl")), logged(whole.with_suffix(".jsonl"))
-    assert [row["batch"] for row in ours] == [row["batch"] for row in theirs] and len(ours) == 46
-    assert len({row["batch"] for row in theirs}) == 46
+    assert [row["batch"] for row in ours] == [row["batch"] for row in theirs] and len(ours) == 126
+    assert len({row["batch"] for row in theirs}) == 126
     assert largest_difference(cut, whole) <= 1e-6
 
 
@@ -129,6 +130,8 @@ def test_two_processes_equal_one(
     """
     path, one, two = config(), tmp_path / "one.safetensors", tmp_path / "two.safetensors"
     ranks = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    if sys.platform == "linux":
+        ranks["GLOO_SOCKET_IFNAME"] = "lo"  # a container's own name need not resolve
     second = subprocess.Popen(
         command(path, two), env=os.environ | ranks | {"RANK": "1", "LOCAL_RANK": "1"},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

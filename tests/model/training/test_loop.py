@@ -1,10 +1,13 @@
+import itertools
 import os
 import signal
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from edgesr.model.training import loop
 from edgesr.model.training.batches import CropSource
 from edgesr.model.training.config import TrainingConfig
 from edgesr.model.training.interruption import StopRequest, stop_on_signals
@@ -65,11 +68,16 @@ def test_figures_that_nobody_asks_for_are_read_at_the_end_of_a_stage(
     assert watcher.sizes == [4, 2]
 
 
-def test_a_stage_bound_by_time_ends_in_time(two_stages: TrainingConfig, source: CropSource) -> None:
-    stage = replace(two_stages.stages[0], steps=10**9, minutes=0.005)
+def test_a_stage_bound_by_time_ends_in_time(
+    two_stages: TrainingConfig, source: CropSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock on which each look takes a sixteenth of a second."""
+    clock = itertools.count()
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(clock) / 16))
+    stage = replace(two_stages.stages[0], steps=10**9, minutes=0.5 / 60)
     state, optimization = prepared(replace(two_stages, stages=(stage,)))
     run_stages(optimization, source, Watcher(), StopRequest())
-    assert 0 < state.position.step < 10**5 and 0.3 <= state.position.elapsed_s < 5
+    assert (state.position.step, state.position.elapsed_s) == (8, 0.5)
 
 
 def test_a_signal_stops_between_two_steps(two_stages: TrainingConfig, source: CropSource) -> None:

@@ -60,7 +60,9 @@ def deployed(
     known["host-shuffle"] = deploy_shuffled(export("tflite-int8", sizes=((32, 48),)), path)
     whole = known["int8"].model
     unlimited = replace(whole, reach=None, tile=None, why_whole="it depends on every position")
-    return known | {"no-tiles": replace(known["int8"], model=unlimited)}
+    fp32 = known["fp32"]
+    narrower = replace(fp32.model, contract=replace(fp32.contract, value_range=254 / 255))
+    return known | {"no-tiles": replace(known["int8"], model=unlimited), "wrong-range": replace(fp32, model=narrower)}
 
 
 def deploy(exported: Any, **changes: Any) -> Deployed:

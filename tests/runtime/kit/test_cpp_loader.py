@@ -92,11 +92,12 @@ def test_threads_change_no_byte(loader: Any, deployed: Any, picture: Any) -> Non
 
 
 def test_a_wrong_constant_is_seen(loader: Any, deployed: Any, picture: Any) -> None:
-    """The comparison above catches what it is for: another contract's type and zero point on the same bytes."""
+    """The comparison above catches what it is for: one constant of the contract that is a level off."""
     image = picture((31, 47))
-    expected = by_edgesr(deployed["int8"]).run_bytes(image[None])[0]
-    other, _ = loader.run("uint8", deployed["uint8"], image ^ 1, as_bytes=True)
-    assert not np.array_equal(other, expected)
+    expected = by_edgesr(deployed["fp32"]).run_bytes(image[None])[0]
+    right, _ = loader.run("fp32", deployed["fp32"], image, as_bytes=True)
+    wrong, _ = loader.run("wrong-range", deployed["fp32"], image, as_bytes=True)
+    assert np.array_equal(right, expected) and not np.array_equal(wrong, expected)
 
 
 @pytest.mark.parametrize(
