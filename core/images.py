@@ -30,7 +30,7 @@ from edgesr.errors import EdgeSRError, ExportError, ImageError
 MAX_MEGAPIXELS = 100.0
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
-_FORMAT_NAMES = "PNG, JPEG, WebP, BMP or TIFF"
+FORMAT_NAMES = "PNG, JPEG, WebP, BMP or TIFF"
 _ROLE_SUFFIX = re.compile(r"(?<=.)(?:[_-]?x[2348]|[_-](?:LR|HR|GT))+$", re.IGNORECASE)
 
 
@@ -71,7 +71,7 @@ def open_image(
     except EdgeSRError:
         raise
     except UnidentifiedImageError:
-        raise ImageError(f"{path} is not an image in a known format; give {_FORMAT_NAMES}") from None
+        raise ImageError(f"{path} is not an image in a known format; give {FORMAT_NAMES}") from None
     except Image.DecompressionBombError:
         raise ImageError(f"{path} is {too_large}") from None
     except PermissionError as error:
@@ -115,7 +115,7 @@ def list_images(folder: Path) -> list[Path]:
     except OSError as error:
         raise ImageError(f"cannot list {folder}: {error.strerror}; check its permissions") from error
     if not images:
-        raise ImageError(f"no images in {folder}; put {_FORMAT_NAMES} files directly into it")
+        raise ImageError(f"no images in {folder}; put {FORMAT_NAMES} files directly into it")
     return images
 
 

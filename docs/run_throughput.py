@@ -29,10 +29,9 @@ from edgesr.quant.builtin import builtin_calibration_paths
 
 def measure(path: Path, folder: Path, images: list[np.ndarray], rounds: int, options: RunOptions) -> list[float]:
     """The ratio of throughputs, run over bare, of each round; the first, untimed one warms up."""
-    opened = open_artifact(path, options)
     ratios = []
     for turn in range(rounds + 1):
-        bare_s = bare_seconds(opened, images)
+        bare_s = bare_seconds(open_artifact(path, options), images)  # as fresh as that of the run beside it
         record = run(path, folder, folder.with_name("out"), options)
         shutil.rmtree(folder.with_name("out"))
         if record.failures or record.elapsed_s <= 0:

@@ -34,6 +34,7 @@ from edgesr.runtime.noise import (
     compare_levels,
     estimate_level,
     least_disturbed,
+    level_ratio,
 )
 
 
@@ -142,11 +143,11 @@ def compare_interleaved(record: BenchRecord, first: Benchmark, second: Benchmark
     """The latency of `second` over that of `first`, two results of one record that took turns in the same processes.
 
     Each process gives one ratio, in which the machine cancels as beside a yardstick; n ratios have n - 1 degrees of
-    freedom, as two records of (n + 1) / 2 processes have.
+    freedom.
     """
     found = estimate_level((_levels(second) - _levels(first))[_kept(record, first)])
-    alike = LevelEstimate(0.0, 0.0, (found.blocks + 1) // 2)
-    return compare_levels(alike, found, BESIDE_A_YARDSTICK, _others_share(record))
+    unknown = max(BESIDE_A_YARDSTICK, _others_share(record))
+    return level_ratio(found.log_level, found.standard_error, found.blocks - 1, unknown)
 
 
 Key = tuple[str, str, int]

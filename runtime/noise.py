@@ -47,6 +47,7 @@ STUDENT: tuple[tuple[int, float, float], ...] = (
     (30, 2.457, 1.697), (60, 2.390, 1.671),
 )  # fmt: skip
 """Degrees of freedom, and the points that Student's t exceeds with a probability of 1 % and of 5 %."""
+FEWEST_FREEDOM = STUDENT[0][0]
 
 
 @dataclass(frozen=True)
@@ -107,17 +108,25 @@ def compare_levels(old: LevelEstimate, new: LevelEstimate, floor: float, others:
     used during either run.
     """
     error = math.hypot(old.standard_error, new.standard_error)
-    allowance = _allowance(max(floor, others))
-    level, power = _quantiles(min(old.blocks, new.blocks))
+    freedom = 2 * (min(old.blocks, new.blocks) - 1)
+    return level_ratio(new.log_level - old.log_level, error, freedom, max(floor, others))
+
+
+def level_ratio(difference: float, error: float, freedom: int, unknown: float) -> LevelRatio:
+    """The ratio for a difference of logarithms with a standard error of so many degrees of freedom.
+
+    `unknown` is the share by which the two may differ as a whole.
+    """
+    level, power = student_points(freedom)
+    allowance = _allowance(unknown)
     half, unseen = math.hypot(level * error, allowance), math.hypot(power * error, allowance)
-    difference = new.log_level - old.log_level
     return LevelRatio(math.exp(difference), _exp(difference - half), _exp(difference + half), _exp(half + unseen))
 
 
-def _quantiles(blocks: int) -> tuple[float, float]:
-    """The 99 % and 95 % points of Student's t for two records of so many blocks; between the table's, the wider."""
-    freedom = max(2 * (blocks - 1), STUDENT[0][0])
-    return next((level, power) for known, level, power in reversed(STUDENT) if known <= freedom)
+def student_points(freedom: int) -> tuple[float, float]:
+    """The points that Student's t exceeds with 1 % and 5 %; between the table's degrees of freedom, the wider ones."""
+    known = max(freedom, FEWEST_FREEDOM)
+    return next((level, power) for degrees, level, power in reversed(STUDENT) if degrees <= known)
 
 
 def _allowance(share: float) -> float:

@@ -24,7 +24,7 @@ from edgesr.progress import Progress, silent
 from edgesr.quant.builtin import builtin_calibration_paths
 from edgesr.runtime.bench import FEW_RUNS, Benchmark
 from edgesr.runtime.bench_compare import compare_interleaved
-from edgesr.runtime.noise import STUDENT
+from edgesr.runtime.noise import FEWEST_FREEDOM, student_points
 from edgesr.runtime.output_parity import compare_outputs
 from edgesr.runtime.quality import QualityReport
 from edgesr.runtime.whole_parity import change_db
@@ -95,9 +95,9 @@ def _paired(first: QualityReport, second: QualityReport) -> tuple[float, float]:
     gaps = np.array([y.psnr_db - x.psnr_db for x, y in zip(first.images, second.images, strict=True)])
     gaps = np.where(np.isnan(gaps), 0.0, gaps)  # both are equal to HR
     freedom = len(gaps) - 1
-    if freedom < STUDENT[0][0] or not np.isfinite(gaps).all():
+    if freedom < FEWEST_FREEDOM or not np.isfinite(gaps).all():
         return float(gaps.mean()), math.inf
-    point = next(level for known, level, _ in reversed(STUDENT) if known <= freedom)
+    point, _ = student_points(freedom)
     return float(gaps.mean()), point * float(gaps.std(ddof=1)) / math.sqrt(len(gaps))
 
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgesr.errors import ExportError, ImageError
-from edgesr.images import SUFFIXES
-from edgesr.pictures.formats import FORMAT_NAMES, PNG, PictureFormat, format_of
+from edgesr.images import FORMAT_NAMES, SUFFIXES
+from edgesr.pictures.formats import PNG, PictureFormat, format_of
 
 STREAM = Path("-")
 """Instead of a file: standard input or output."""

@@ -53,7 +53,6 @@ PICTURE_FORMATS = (
     PictureFormat("WEBP", (".webp",), 16383, assembled_megapixels=64),
     PictureFormat("BMP", (".bmp",), 2**31 - 1, assembled_megapixels=200),
 )
-FORMAT_NAMES = "PNG, JPEG, WebP or BMP"
 
 
 def format_of(path: Path) -> PictureFormat | None:

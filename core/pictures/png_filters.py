@@ -31,14 +31,17 @@ def filter_rows(rows: Rows, above: Rows, pixel: int) -> Rows:
     """
     up = np.concatenate((above[None], rows[:-1]))
     left, corner = _shifted(rows, pixel), _shifted(up, pixel)
-    stored = np.empty((3, *rows.shape), np.uint8)
-    np.subtract(rows, left, out=stored[0])
-    np.subtract(rows, up, out=stored[1])
-    np.subtract(rows, _paeth(*(x.astype(np.int16) for x in (left, up, corner))).astype(np.uint8), out=stored[2])
-    costs = np.minimum(stored, np.negative(stored)).sum(axis=2, dtype=np.uint32)  # of bytes as signed numbers
+    differences = np.empty((3, *rows.shape), np.uint8)
+    np.subtract(rows, left, out=differences[0])
+    np.subtract(rows, up, out=differences[1])
+    np.subtract(rows, paeth_of_bytes(left, up, corner), out=differences[2])
+    costs = np.minimum(differences, np.negative(differences)).sum(axis=2, dtype=np.uint32)  # as signed numbers
     best = costs.argmin(axis=0)
-    types = np.array([SUB, UP, PAETH], np.uint8)[best]
-    return np.concatenate((types[:, None], stored[best, np.arange(len(rows))]), axis=1)
+    stored = np.empty((len(rows), 1 + rows.shape[1]), np.uint8)
+    stored[:, 0] = np.array([SUB, UP, PAETH], np.uint8)[best]
+    for row, choice in enumerate(best):
+        stored[row, 1:] = differences[choice, row]
+    return stored
 
 
 def undo_filters(types: Rows, stored: Rows, above: Rows, pixel: int) -> Rows:
@@ -85,6 +88,36 @@ def _paeth(left: NDArray[np.int16], up: NDArray[np.int16], corner: NDArray[np.in
     from_corner = np.abs(left + up - 2 * corner)
     nearest = np.where(from_up <= from_corner, up, corner)
     return np.where((from_left <= from_up) & (from_left <= from_corner), left, nearest)
+
+
+def paeth_of_bytes(left: Rows, up: Rows, corner: Rows) -> Rows:
+    """`_paeth` without leaving bytes, in a third of its time: numpy takes many of them at once where it need not widen.
+
+    Where the corner lies between left and up, its distance is the difference of theirs; otherwise it is their sum, and
+    the corner never nearest: 255 stands for that.
+    """
+    from_left, from_up = _distance(up, corner), _distance(left, corner)
+    from_corner = _distance(from_left, from_up)
+    from_corner |= _where((left >= corner) == (up >= corner))
+    nearest = up ^ corner
+    nearest &= _where(from_up <= from_corner)
+    nearest ^= corner
+    farther = _where(from_left > np.minimum(from_up, from_corner))
+    nearest ^= left
+    nearest &= farther
+    nearest ^= left
+    return nearest
+
+
+def _distance(a: Rows, b: Rows) -> Rows:
+    larger = np.maximum(a, b)
+    larger -= np.minimum(a, b)
+    return larger
+
+
+def _where(condition: NDArray[np.bool_]) -> Rows:
+    """A mask of bits: 255 where the condition holds and 0 elsewhere."""
+    return np.negative(condition.view(np.uint8))
 
 
 def _shifted(rows: Rows, pixel: int) -> Rows:

@@ -40,8 +40,11 @@ def _tiles(audits: Sequence[Plain]) -> tuple[Tile, ...]:
     for audit in audits:
         placement = decisive(audit)
         counts, total = placement["counts"], len(placement["operators"])
+        figure = _figure(counts, total, placement["evidence"])
         state = State.GOOD if placement["whole"] else State.BAD if counts["cpu"] else State.OPEN
-        tiles.append(Tile(audit["npu"], *_figure(counts, total, placement["evidence"]), state))
+        if audit["compiler_failure"]:
+            figure, state = ("not compiled", f"{count(total, 'operator')}, the reason is below"), State.BAD
+        tiles.append(Tile(audit["npu"], *figure, state))
     return tuple(tiles)
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from edgesr.pictures.picture import Metadata, OutputShape, Picture
 from edgesr.pictures.png_chunks import SIGNATURE, Header, iterate_chunks, pack_chunk
-from edgesr.pictures.png_filters import filter_rows, undo_filters
+from edgesr.pictures.png_filters import filter_rows, paeth_of_bytes, undo_filters
 from edgesr.pictures.png_reader import ADAM7, ONE_PASS, holds_16_bits, read_png_16
 from edgesr.pictures.png_writer import PngWriter
 
@@ -72,6 +72,16 @@ def test_rows_are_filtered_as_their_types_say(pixel: int) -> None:
     above = RNG.integers(0, 256, 9 * pixel, dtype=np.uint8)
     stored = filter_rows(rows, above, pixel)
     np.testing.assert_array_equal(stored[:, 1:], filtered_slowly(rows, stored[:, 0], above, pixel))
+
+
+def test_the_nearest_of_all_bytes_is_the_specifications() -> None:
+    levels = np.arange(256, dtype=np.uint8)
+    left, up = (each.astype(np.int32) for each in np.meshgrid(levels, levels, indexing="ij"))
+    for corner in range(256):
+        a, b, c = (np.abs(left + up - corner - each) for each in (left, up, corner))
+        nearest = np.where((a <= b) & (a <= c), left, np.where(b <= c, up, corner))
+        found = paeth_of_bytes(left.astype(np.uint8), up.astype(np.uint8), np.full(left.shape, corner, np.uint8))
+        np.testing.assert_array_equal(found, nearest)
 
 
 @pytest.mark.parametrize("samples", MODES)
