@@ -23,6 +23,8 @@ MANIFEST_NAME = "manifest.json"
 MANIFEST_VERSION = 1
 IMAGE_LEVELS = 255
 DEEP_LEVELS = 65535
+IN_CACHE = 1 << 16
+"""Values that are converted at a time: a large image in between would go through memory at every step."""
 INT8_ZERO = 128
 """What an image or tensor in int8 is smaller by than the same in uint8."""
 INT16_ZERO = 32768
@@ -99,9 +101,13 @@ class IOContract:
     def _to_bytes(self, image: np.ndarray) -> np.ndarray:
         if image.dtype == np.uint16:  # 65535 = 255 * 257, and 257 is odd: this is round(v / 257) without ties
             return ((image.astype(np.uint32) + 128) // (DEEP_LEVELS // IMAGE_LEVELS)).astype(np.uint8)
-        levels = image * (IMAGE_LEVELS / self.value_range)
-        np.rint(levels, out=levels)
-        return np.clip(levels, 0, IMAGE_LEVELS, out=levels).astype(np.uint8)
+        flat = image.reshape(-1)
+        data = np.empty(flat.shape, np.uint8)
+        for start in range(0, len(flat), IN_CACHE):
+            levels = flat[start : start + IN_CACHE] * (IMAGE_LEVELS / self.value_range)
+            np.rint(levels, out=levels)
+            data[start : start + IN_CACHE] = np.clip(levels, 0, IMAGE_LEVELS, out=levels)
+        return data.reshape(image.shape)
 
     def _from_bytes(self, data: np.ndarray) -> np.ndarray:
         """Bytes of an image in the file's integer type, or of that type as bytes: both are the same step."""

@@ -96,6 +96,11 @@ class TiledRunner:
     def _compute(self, tile: np.ndarray, as_bytes: bool) -> np.ndarray:
         """The output of one tile, of its whole size."""
         tensor = self._runner.compute_tensor(tile)
+        if tensor.dtype.kind == "f" and np.isnan(tensor.min()):
+            raise ArtifactError(
+                f"{self.name} computes values that are not numbers (NaN) from this image, so there is no picture; "
+                "edgesr verify parity shows the operator they come from"
+            )
         return self._contract.decode_bytes(tensor) if as_bytes else self._contract.decode(tensor)
 
 

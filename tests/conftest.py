@@ -55,6 +55,25 @@ SHARED = Path(os.environ.get("EDGESR_SHARED", Path(__file__).parents[2] / "share
 CHANNELS = 4
 ODD, EVEN = (7, 9), (8, 10)
 SIGMOID_GRID = QuantParams(1 / 256, -128)
+LONGEST_FIRST = (
+    "device",
+    "tests/quant/test_official_quality.py",
+    "tests/runtime/cuda/test_offline_compile.py",
+    "tests/runtime/cuda/test_interpreted_kernels.py",
+    "tests/runtime/test_noise.py",
+    "tests/cli/test_process.py",
+)
+"""What would keep one core busy at the end while the others wait."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What runs in one process where tests run side by side: a file's tests, and those of the one adb server."""
+    groups = {}
+    for item in items:
+        group = "device" if item.get_closest_marker("device") else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+        groups[item] = LONGEST_FIRST.index(group) if group in LONGEST_FIRST else len(LONGEST_FIRST)
+    items.sort(key=groups.__getitem__)
 
 
 def quantized_by_range(

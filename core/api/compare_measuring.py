@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from edgesr.api.compare_facts import Side
 from edgesr.api.compare_rows import PSNR_DB, SSIM, CompareRow, Verdict, finite, measured
 from edgesr.api.proving import with_channels
 from edgesr.api.running import RunOptions, open_artifact
-from edgesr.api.verifying import PARITY_IMAGES, verify_quality
+from edgesr.api.verifying import PARITY_IMAGES, QualityComparison, quality_of
 from edgesr.artifact import Artifact, Manifest
 from edgesr.errors import ArtifactError
 from edgesr.images import load_rgb
@@ -73,9 +73,15 @@ def _outputs(side: Side, progress: Progress) -> Iterator[np.ndarray]:
         yield opened.tiled.run_bytes(image[None]).ravel()
 
 
-def quality_rows(a: Side, b: Side, lr: Path, hr: Path, progress: Progress = silent) -> list[CompareRow]:
-    """Image quality of both on the same pairs of images, by `verify_quality`, and what either lost."""
-    (first,), (second,) = (verify_quality(side.path, lr, hr, progress=progress) for side in (a, b))
+def measure_qualities(
+    sides: Sequence[Side], lr: Path, hr: Path, progress: Progress = silent
+) -> list[QualityComparison]:
+    """The image quality of artifacts of one manifest, as `verify_quality` measures it, the float network once."""
+    return quality_of(sides[0].manifest, [side.artifact for side in sides], lr, hr, progress=progress)
+
+
+def quality_rows(first: QualityComparison, second: QualityComparison, lr: Path) -> list[CompareRow]:
+    """Image quality of both on the same pairs of images, and what either lost."""
     gap, interval = _paired(first.quality, second.quality)
     note = f"98 % of {first.quality.n} images' means: {gap - interval:+.3f} .. {gap + interval:+.3f}"
     seen = not math.isfinite(interval) or abs(gap) > interval

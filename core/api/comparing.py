@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgesr.api.compare_facts import Side, fact_rows
-from edgesr.api.compare_measuring import Timing, latency_row, output_rows, quality_rows
+from edgesr.api.compare_measuring import Timing, latency_row, measure_qualities, output_rows, quality_rows
 from edgesr.api.compare_rows import CompareRow, Verdict
 from edgesr.artifact import Artifact, locate
 from edgesr.errors import ArtifactError, EdgeSRError
@@ -77,11 +77,16 @@ def compare(
         )
     used = [{id(pair[place]) for pair in pairs} for place in (0, 1)]
     alone = [str(s.path) for place, found in enumerate(sides) for s in found if id(s) not in used[place]]
-    return ArtifactComparisons(tuple(_compare(a, b, images, timing, progress) for a, b in pairs), tuple(alone))
+    by_quality: list[list[CompareRow]] = [[] for _ in pairs]
+    if images is not None:
+        firsts, seconds = (measure_qualities(each, *images, progress) for each in zip(*pairs, strict=True))
+        by_quality = [quality_rows(a, b, images[0]) for a, b in zip(firsts, seconds, strict=True)]
+    compared = [_compare(a, b, rows, timing, progress) for (a, b), rows in zip(pairs, by_quality, strict=True)]
+    return ArtifactComparisons(tuple(compared), tuple(alone))
 
 
 def _compare(
-    a: Side, b: Side, images: tuple[Path, Path] | None, timing: Timing | None, progress: Progress
+    a: Side, b: Side, by_quality: Sequence[CompareRow], timing: Timing | None, progress: Progress
 ) -> ArtifactComparison:
     rows, notes = fact_rows(a, b), []
     contracts = a.artifact.contract, b.artifact.contract
@@ -92,8 +97,7 @@ def _compare(
             rows += output_rows(a, b, progress)
         except EdgeSRError as error:  # what is known of the files is worth more than to be lost
             notes.append(f"outputs are not compared: {error}")
-    if images is not None:
-        rows += quality_rows(a, b, *images, progress)
+    rows += by_quality
     if timing is not None:
         rows.append(latency_row(a, b, timing, progress))
     return ArtifactComparison(a.path, b.path, tuple(rows), tuple(notes))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,7 +20,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from edgesr.api.overlap import Allowance, Belt, StoppedError, work_ahead
+from edgesr.api.overlap import Allowance, Belt, StoppedError, usable_cores, work_ahead
 from edgesr.api.run_ledger import Ledger
 from edgesr.api.run_plan import STREAM, PictureTask
 from edgesr.api.run_record import Outcome, RunItem
@@ -92,7 +91,7 @@ class PictureRun:
         within = progress if len(tasks) == 1 else silent
         if any(task.source == STREAM for task in tasks):
             self._given = sys.stdin.buffer.read()
-        with ThreadPoolExecutor(max(1, min(MOST_ENCODERS, (os.cpu_count() or 1) // 2)), "edgesr-encode") as pool:
+        with ThreadPoolExecutor(min(MOST_ENCODERS, usable_cores()), "edgesr-encode") as pool:
             try:
                 for task, decoded in work_ahead(tasks, self._read, self._pixels):
                     self._start(task, decoded, pool, within)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgesr.api.overlap import usable_cores
 from edgesr.api.picture_running import PictureRun
 from edgesr.api.run_ledger import Ledger, digest_of
 from edgesr.api.run_plan import STREAM, PictureTask, plan_file, plan_folder
@@ -53,9 +53,7 @@ class RunOptions:
     @property
     def used_threads(self) -> int:
         """How many threads the runtime gets."""
-        return self.threads or len(
-            os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-        )
+        return self.threads or usable_cores()
 
 
 @dataclass(frozen=True, eq=False)

@@ -187,6 +187,19 @@ def verify_quality(
     manifest, artifacts = locate(path)
     if runner is not None:
         _require_use(runner, artifacts, path)
+    return quality_of(manifest, artifacts, lr, hr, runner, progress, pictures)
+
+
+def quality_of(
+    manifest: Manifest,
+    artifacts: Sequence[Artifact],
+    lr: Path,
+    hr: Path,
+    runner: str | None = None,
+    progress: Progress = silent,
+    pictures: bool = False,
+) -> list[QualityComparison]:
+    """`verify_quality` for some of a manifest's artifacts, those that `runner` runs."""
     pairs = pair_folders(lr, hr)
     networks: dict[str, tuple[QualityReport, ImageFunction]] = {}
     results: list[QualityComparison] = []

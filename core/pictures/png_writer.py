@@ -1,16 +1,15 @@
 """PNG row by row: memory for some rows, whatever the picture's size.
 
-Rows are filtered (`png_filters`) and deflated with runs alone (zlib's Z_RLE). On an enlarged photograph of 1080x1920
-that gave the size of zlib's level 6 to within 0.2 % in a sixth of its time: matches further back, which a level pays
-for, are found in drawings only.
+Rows are filtered (`png_filters`) and deflated by Intel's ISA-L, which runs on Arm as well: a PNG must not
+take longer to write than a network takes to compute it (docs/adr/0019-isal.md).
 """
 
 from __future__ import annotations
 
-import zlib
 from typing import BinaryIO
 
 import numpy as np
+from isal import isal_zlib
 
 from edgesr.pictures.picture import OutputShape, Pixels
 from edgesr.pictures.png_chunks import ALPHA, COLOUR, SIGNATURE, Header, pack_chunk, pack_profile
@@ -18,6 +17,8 @@ from edgesr.pictures.png_filters import filter_rows
 
 BODY_BYTES = 1 << 20
 """How long the chunks of pixels become."""
+LEVEL = 2
+"""ISA-L's, of 0 to 3."""
 
 
 class PngWriter:
@@ -27,7 +28,7 @@ class PngWriter:
         colour_type = (COLOUR if shape.channels > 1 else 0) | (ALPHA if shape.has_alpha else 0)
         self._header = Header(shape.size[1], shape.size[0], shape.bits, colour_type)
         self._file = file
-        self._deflate = zlib.compressobj(6, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_RLE)
+        self._deflate = isal_zlib.compressobj(LEVEL)
         self._above = np.zeros(self._header.width * self._header.pixel_bytes, np.uint8)
         self._waiting: list[bytes] = []
         self._left = self._header.height

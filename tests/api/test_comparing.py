@@ -131,6 +131,17 @@ def test_quality_is_measured_on_pairs(folder: Path, lr_and_hr: tuple[Path, Path]
     assert "3 images: too few to know the noise" in quality[0].change
 
 
+def test_quality_of_folders_is_that_of_each_file(exported: Path, folder: Path, lr_and_hr: tuple[Path, Path]) -> None:
+    manifest = load_manifest(exported)
+    few = tuple(a for a in manifest.artifacts if a.target in ("tflite-int8", "onnx-fp32"))
+    replace(manifest, artifacts=few[::-1]).save()
+    pairs = compare(folder, exported, lr_and_hr).pairs
+    assert len(pairs) == 2
+    for pair in pairs:
+        (alone,) = compare(pair.first, pair.second, lr_and_hr).pairs
+        assert [r for r in pair.rows if r.subject == "quality"] == [r for r in alone.rows if r.subject == "quality"]
+
+
 def test_latency_is_measured_in_turns(folder: Path, tmp_path: Path) -> None:
     """Two folders in one run; a single process knows nothing of its noise, and nothing is called."""
     other = tmp_path / "a folder, elsewhere"

@@ -117,6 +117,17 @@ def test_tiles_of_a_network_with_strides_are_the_whole_image(
         assert_the_whole(exported, by_tiles.run(image), expected)
 
 
+@pytest.mark.parametrize(("target", "runner"), [FILES[0], FILES[2]])
+def test_what_is_no_number_is_no_picture(export: Any, images: list[np.ndarray], target: str, runner: str) -> None:
+    image = picture(images, SIZES[0]) / np.float32(255)
+    image[0, 100, 50, 1] = np.nan
+    by_tiles = tiled(export(target), runner, TILES[0])
+    for strips in (by_tiles.strips(image), by_tiles.byte_strips(image)):
+        next(strips)  # the tiles above are sound
+        with pytest.raises(ArtifactError, match="not numbers"):
+            list(strips)
+
+
 @files
 def test_a_file_of_a_fixed_size_runs_larger_images(
     small: Any, export: Any, images: list[np.ndarray], target: str, runner: str
