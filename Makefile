@@ -30,7 +30,8 @@ check: $(STAMP)
 	$(BIN)/mypy
 
 test: check
-	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile -m "not slow and not emulator and not device and not gpu"
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder \
+	  -m "not slow and not emulator and not device and not gpu"
 
 # Minutes: official weights on whole data sets. Needs EDGESR_SHARED (default ../shared).
 test-slow: $(STAMP)

@@ -3,9 +3,9 @@
     python docs/ring_drop.py EXPORT_FOLDER PHOTOGRAPHS
 
 Set5 and Set14 have few pixels in their rings, so that a drop there is mostly chance. PHOTOGRAPHS is the folder that
-the INT8 files of EXPORT_FOLDER were calibrated on: every fifth photograph is kept from learning (`hold_out`), and those
-that calibrated are left out too. Squared errors are pooled over all images, and the standard error comes from leaving
-one image out at a time (the jackknife).
+the INT8 files of EXPORT_FOLDER were calibrated on. Those that calibrated are left out; where an effort learned, so are
+those that it learned from, and every fifth remains (`hold_out`). Squared errors are pooled over all images, and the
+standard error comes from leaving one image out at a time (the jackknife).
 """
 
 import math
@@ -21,6 +21,7 @@ from edgesr.artifact import locate
 from edgesr.images import list_images, load_rgb, save_png
 from edgesr.quant.images import load_calibration_images
 from edgesr.quant.photographs import hold_out, labelled
+from edgesr.report.values import entry
 from edgesr.runtime.quality import ImageQuality
 
 
@@ -30,10 +31,13 @@ def main() -> None:
         sys.exit(f"usage: {sys.argv[0]} EXPORT_FOLDER PHOTOGRAPHS")
     out, photographs = Path(sys.argv[1]), Path(sys.argv[2])
     calibrated = set(load_calibration_images(photographs).names)
-    held = [path for path in hold_out(list_images(photographs))[1] if path.name not in calibrated]
+    artifacts = locate(out)[1]
+    learned = any(entry(artifact.facts, "quantization", "learning") for artifact in artifacts)
+    unseen = hold_out(list_images(photographs))[1] if learned else list_images(photographs)
+    held = [path for path in unseen if path.name not in calibrated]
     with tempfile.TemporaryDirectory() as folder:
         lr, hr = Path(folder) / "LR", Path(folder) / "HR"
-        scale = locate(out)[1][0].contract.upscale
+        scale = artifacts[0].contract.upscale
         for path in held:
             (pair,) = labelled([load_rgb(path)], scale)
             save_png(lr / f"{path.stem}.png", pair.lr)

@@ -7,8 +7,9 @@ counts is their content. A class of the user's own is executed only where the ca
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from edgesr.model.registry import DEFAULT_MODEL, WEIGHTS_FOLDER, find_bundled
 from edgesr.target import Target
 from edgesr.user_code import parse_user_class
 
+FindCalibration = Callable[[Path | None, bool], CalibrationLock]
 SHORT = 12
 """Digits of a sha256 that a message shows."""
 
@@ -83,8 +85,9 @@ def plan_rebuild(request: RebuildRequest, out: Path) -> RebuildPlan:
         raise ExportError(f"{request.out} holds the files to compare with; choose another folder with -o, or none")
     ordered = sorted(files, key=lambda file: not file.artifact.find_target().precision.is_integer)
     exports: list[ExportRequest] = []
+    found = functools.cache(lock_calibration)
     for file in ordered:
-        exports = _merged(exports, _Search(request, file).request(out))
+        exports = _merged(exports, _Search(request, file, found).request(out))
     return RebuildPlan(files, tuple(exports))
 
 
@@ -140,10 +143,11 @@ def _shape(request: ExportRequest) -> tuple[object, ...]:
 
 
 class _Search:
-    """Finds what one file was made from."""
+    """Finds what one file was made from; `found` hashes calibration images, as `lock_calibration` does."""
 
-    def __init__(self, request: RebuildRequest, file: LockedFile) -> None:
+    def __init__(self, request: RebuildRequest, file: LockedFile, found: FindCalibration) -> None:
         self._asked = request
+        self._found = found
         self._lock = file.lock
         self._artifact = file.artifact
         model = file.artifact.facts.get("model")
@@ -203,7 +207,7 @@ class _Search:
         assert locked is not None  # its caller asks for integers alone
         hint = None if locked.folder is None else Path(locked.folder)
         places = (hint,) if self._asked.calibration is None else (self._asked.calibration, hint)
-        why_not = {place: _why_not(locked, place, reads_photographs(request)) for place in places}
+        why_not = {place: self._why_not(locked, place, reads_photographs(request)) for place in places}
         for place, why in why_not.items():
             if why is None:
                 return place
@@ -212,12 +216,11 @@ class _Search:
             f"{why_not[places[0]]}; give those with --calib"
         )
 
-
-def _why_not(locked: CalibrationLock, place: Path | None, with_photographs: bool) -> str | None:
-    try:
-        return locked.why_not(lock_calibration(place, with_photographs))
-    except ImageError as error:
-        return str(error).rpartition(";")[0] or str(error)
+    def _why_not(self, locked: CalibrationLock, place: Path | None, with_photographs: bool) -> str | None:
+        try:
+            return locked.why_not(self._found(place, with_photographs))
+        except ImageError as error:
+            return str(error).rpartition(";")[0] or str(error)
 
 
 def _differ(found: str, locked: str | None) -> str:
