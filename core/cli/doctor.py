@@ -12,7 +12,7 @@ from edgesr.cli.console import output_options, print_json, print_table
 
 REQUIRED = (
     "torch", "onnx", "onnxscript", "onnxruntime", "onnxsim", "ai-edge-litert", "flatbuffers", "numpy", "click",
-    "safetensors", "pillow",
+    "safetensors", "pillow", "isal",
 )  # fmt: skip
 
 
