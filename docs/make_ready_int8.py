@@ -2,7 +2,7 @@
 
     .venv/bin/python docs/make_ready_int8.py --calib PHOTOGRAPHS [--effort best] [--model spanv2_x4]
 
-`best` takes about 35 minutes of two cores of their own, and goes on from where an interrupt left it. Needed anew when
+`best` takes 12 to 36 minutes of two cores of their own, and goes on from where an interrupt left it. Needed anew when
 the bundled weights, a fold that every target gets, or the recipe change: a test says so.
 """
 

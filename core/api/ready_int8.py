@@ -66,7 +66,8 @@ def make_ready(
         "calibration_images": len(images.names),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "versions": describe_making(model)["versions"],
+        "notes": list(made.notes),  # for who reads how it was made, not for everyone who exports
     }
-    ready = ReadyQuantization(made, Fit.of(model.sha256, graph, recipe), provenance)
+    ready = ReadyQuantization(dataclasses.replace(made, notes=()), Fit.of(model.sha256, graph, recipe), provenance)
     save_ready(ready_path(name), ready)
     return ready
