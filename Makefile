@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DEMO := demo-out
 PHOTO := docs/demo/photo.png
 
-.PHONY: demo test check test-slow npu-deps emulator-deps media-deps browser-deps runner test-emulator bench-cuda train clean
+.PHONY: demo test check test-slow npu-deps emulator-deps media-deps browser-deps kit-deps runner test-emulator bench-cuda train clean
 
 $(STAMP): pyproject.toml setup.py constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -70,6 +70,14 @@ BROWSER_PACKAGES := chromium
 browser-deps:
 	dpkg -s $(BROWSER_PACKAGES) > /dev/null 2>&1 || { $(SUDO) apt-get -q -o Acquire::Retries=3 update \
 	  && $(SUDO) apt-get -q -o Acquire::Retries=3 install -y --no-install-recommends $(BROWSER_PACKAGES); }
+
+# Compilers of the deployment kit's loaders, C++ and Kotlin; their tests skip without.
+KIT_PACKAGES := g++ kotlin
+
+kit-deps:
+	command -v g++ > /dev/null && command -v kotlinc > /dev/null || { \
+	  $(SUDO) apt-get -q -o Acquire::Retries=3 update \
+	  && $(SUDO) apt-get -q -o Acquire::Retries=3 install -y --no-install-recommends $(KIT_PACKAGES); }
 
 # The program that times files on a device, for 64-bit Arm Linux (and phones, CPU only).
 runner: $(STAMP)
