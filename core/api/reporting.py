@@ -22,6 +22,7 @@ from edgesr.report.documents import KEYS, Document, Kind, recognise
 from edgesr.report.estimate_page import estimate_page
 from edgesr.report.joined import Folder, Joined
 from edgesr.report.joined_page import joined_page
+from edgesr.report.model_explorer import overlays
 from edgesr.report.page import Page, render
 from edgesr.report.parity_page import parity_page
 from edgesr.report.quality_page import quality_page
@@ -60,6 +61,16 @@ def report_parity(parity: ParityReport, subject: Path, out: Path) -> None:
     limits = {a.file: limits_in_words(a.find_target()) for a in artifacts if a.file in names}
     pictures = [_described(picture) for picture in parity.pictures]
     _write(parity_page(_plain(parity.to_json()), _name(subject), pictures, limits), out)
+
+
+def write_overlays(parity: ParityReport, folder: Path) -> tuple[Path, ...]:
+    """Write what Model Explorer colours files by, and return the paths; raises `ExportError` where it cannot."""
+    paths = []
+    for name, content in overlays(_plain(parity.to_json())):
+        with write_atomically(folder / name) as temporary:
+            temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        paths.append(folder / name)
+    return tuple(paths)
 
 
 def report_quality(results: Sequence[QualityComparison], subject: Path, out: Path, peers: Plain | None = None) -> None:

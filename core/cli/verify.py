@@ -51,11 +51,18 @@ def verify(context: click.Context) -> None:
 @click.option("--images", type=click.Path(path_type=Path), help="A folder of natural images to check on.")
 @click.option("--cases", is_flag=True, help="Print every image, not only the worst ones.")
 @click.option("--operators", is_flag=True, help="Print every operator, not only the worst ones.")
+@click.option(
+    "--model-explorer",
+    "overlays",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Also write node data that colours the files' graphs in Model Explorer.",
+)
 @report_option
 @output_options
 def parity(
-    path: Path, runners: tuple[str, ...], images: Path | None, cases: bool, operators: bool, report_file: Path | None,
-    as_json: bool, quiet: bool,
+    path: Path, runners: tuple[str, ...], images: Path | None, cases: bool, operators: bool, overlays: Path | None,
+    report_file: Path | None, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Compare PATH, an artifact or a whole export folder, with the float64 PyTorch network.
 
@@ -74,6 +81,10 @@ def parity(
         from edgesr.api.reporting import report_parity
 
         report_parity(report, path, report_file)
+    if overlays is not None:
+        from edgesr.api.reporting import write_overlays
+
+        write_overlays(report, overlays)
     if report.failures:
         first = report.failures[0]
         more = f" (and {len(report.failures) - 1} more)" if len(report.failures) > 1 else ""
