@@ -19,8 +19,8 @@ import numpy as np
 from edgesr.api import verify_quality
 from edgesr.artifact import locate
 from edgesr.images import list_images, load_rgb, save_png
-from edgesr.quant.images import load_calibration_images
-from edgesr.quant.photographs import hold_out, labelled
+from edgesr.quant.images import load_calibration_images, spread
+from edgesr.quant.photographs import MAX_PHOTOGRAPHS, hold_out, labelled
 from edgesr.report.values import entry
 from edgesr.runtime.quality import ImageQuality
 
@@ -33,20 +33,21 @@ def main() -> None:
     calibrated = set(load_calibration_images(photographs).names)
     artifacts = locate(out)[1]
     learned = any(entry(artifact.facts, "quantization", "learning") for artifact in artifacts)
-    unseen = hold_out(list_images(photographs))[1] if learned else list_images(photographs)
+    paths = list_images(photographs)
+    unseen = hold_out(spread(paths, MAX_PHOTOGRAPHS))[1] if learned else paths
     held = [path for path in unseen if path.name not in calibrated]
     with tempfile.TemporaryDirectory() as folder:
         lr, hr = Path(folder) / "LR", Path(folder) / "HR"
         scale = artifacts[0].contract.upscale
         for path in held:
-            (pair,) = labelled([load_rgb(path)], scale)
-            save_png(lr / f"{path.stem}.png", pair.lr)
-            save_png(hr / f"{path.stem}.png", pair.hr)
+            for pair in labelled([load_rgb(path)], scale):  # none for one that is too small
+                save_png(lr / f"{path.stem}.png", pair.lr)
+                save_png(hr / f"{path.stem}.png", pair.hr)
         for result in verify_quality(out, lr, hr):
             found, reference = result.quality.images, result.reference.images
             inside = pooled([x.psnr_db for x in reference], [x.psnr_db for x in found])
             ring = pooled([border_db(x) for x in reference], [border_db(x) for x in found])
-            print(f"{result.file} in {result.runner}, {len(held)} photographs: interior {inside}, ring {ring}")
+            print(f"{result.file} in {result.runner}, {result.quality.n} photographs: interior {inside}, ring {ring}")
 
 
 def border_db(image: ImageQuality) -> float:

@@ -27,9 +27,11 @@ from edgesr.images import load_rgb, save_png
 from edgesr.quant.builtin import builtin_calibration_paths
 
 
-def measure(path: Path, folder: Path, images: list[np.ndarray], rounds: int, options: RunOptions) -> list[float]:
-    """The ratio of throughputs, run over bare, of each round; the first, untimed one warms up."""
-    ratios = []
+def measure(
+    path: Path, folder: Path, images: list[np.ndarray], rounds: int, options: RunOptions
+) -> tuple[list[float], list[float]]:
+    """Images a second of the bare runner and of `run`, round by round; the first, untimed one warms up."""
+    bare, ran = [], []
     for turn in range(rounds + 1):
         bare_s = bare_seconds(open_artifact(path, options), images)  # as fresh as that of the run beside it
         record = run(path, folder, folder.with_name("out"), options)
@@ -37,8 +39,9 @@ def measure(path: Path, folder: Path, images: list[np.ndarray], rounds: int, opt
         if record.failures or record.elapsed_s <= 0:
             raise EdgeSRError(f"the run failed: {record.failures[0].why}; nothing was measured")
         if turn:
-            ratios.append(bare_s / record.elapsed_s)
-    return ratios
+            bare.append(len(images) / bare_s)
+            ran.append(len(images) / record.elapsed_s)
+    return bare, ran
 
 
 def bare_seconds(opened: OpenedArtifact, images: list[np.ndarray]) -> float:
@@ -75,10 +78,12 @@ def command(artifacts: tuple[Path, ...], images: int, rounds: int, threads: int,
         for index, picture in enumerate(pictures):
             save_png(folder / f"{index:03}.png", picture)
         for path in artifacts:
-            ratios = measure(path, folder, pictures, rounds, RunOptions(threads=threads))
+            bare, ran = measure(path, folder, pictures, rounds, RunOptions(threads=threads))
+            ratios = [mine / its for mine, its in zip(ran, bare, strict=True)]
             shown = " ".join(f"{ratio:.3f}" for ratio in ratios)
-            rows.append((path.name, f"{statistics.median(ratios):.3f}", shown))
-    print_table(("file", "run / bare", "rounds"), rows, right=(1,))
+            medians = [statistics.median(each) for each in (bare, ran, ratios)]
+            rows.append((path.name, f"{medians[0]:.1f}", f"{medians[1]:.1f}", f"{medians[2]:.3f}", shown))
+    print_table(("file", "bare images/s", "run images/s", "run / bare", "rounds"), rows, right=(1, 2, 3))
     click.echo(
         f"\n{images} photographs of {size[0]}x{size[1]}, {threads} thread{'s' if threads > 1 else ''}, {rounds} rounds"
     )

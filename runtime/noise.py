@@ -48,6 +48,7 @@ STUDENT: tuple[tuple[int, float, float], ...] = (
 )  # fmt: skip
 """Degrees of freedom, and the points that Student's t exceeds with a probability of 1 % and of 5 %."""
 FEWEST_FREEDOM = STUDENT[0][0]
+"""Of fewer nothing is known."""
 
 
 @dataclass(frozen=True)

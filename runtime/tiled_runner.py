@@ -99,7 +99,7 @@ class TiledRunner:
         if tensor.dtype.kind == "f" and np.isnan(tensor.min()):
             raise ArtifactError(
                 f"{self.name} computes values that are not numbers (NaN) from this image, so there is no picture; "
-                "edgesr verify parity shows the operator they come from"
+                "edgesr verify parity --images FOLDER, with the image in FOLDER, shows the operator they come from"
             )
         return self._contract.decode_bytes(tensor) if as_bytes else self._contract.decode(tensor)
 

@@ -1,6 +1,6 @@
 """Threads that work ahead of each other within bounds: what is in flight never takes more memory than was allowed.
 
-Decoders, zlib and the runtimes release Python's lock, so that threads are enough to decode the next picture and encode
+Decoders, ISA-L and the runtimes release Python's lock, so that threads are enough to decode the next picture and encode
 the last one while a network runs.
 """
 

@@ -36,7 +36,8 @@ from edgesr.runtime.tiled_runner import TiledRunner
 from edgesr.target import IODtype
 
 PIXELS_AHEAD = 32 << 20
-"""Pixels of pictures that are decoded and not written yet; a single one may have more."""
+"""Pixels of pictures that are decoded and not written yet, of the output where a format is put together in memory; a
+single one may have more."""
 FEWEST_PIXELS = 1 << 20
 """What a picture counts at least: no more than 32 are open at a time."""
 BYTES_AHEAD = 64 << 20
@@ -114,8 +115,9 @@ class PictureRun:
         try:
             source, name = self._source(task)
             height, width = picture_size(source, name=name)
-            self._pixels.take(max(FEWEST_PIXELS, height * width))
-            weight = max(FEWEST_PIXELS, height * width)
+            grown = 1 if task.kind.by_rows else self._contract.upscale**2  # others are put together in memory
+            self._pixels.take(max(FEWEST_PIXELS, height * width * grown))
+            weight = max(FEWEST_PIXELS, height * width * grown)
             return _Decoded(read_picture(source, name=name), weight)
         except EdgeSRError as error:
             return _Decoded(error, weight)

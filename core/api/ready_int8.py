@@ -66,7 +66,7 @@ def make_ready(
         "calibration_images": len(images.names),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "versions": describe_making(model)["versions"],
-        "notes": list(made.notes),  # for who reads how it was made, not for everyone who exports
+        "notes": list(made.notes),  # for who makes it anew; no manifest repeats them
     }
     ready = ReadyQuantization(dataclasses.replace(made, notes=()), Fit.of(model.sha256, graph, recipe), provenance)
     save_ready(ready_path(name), ready)

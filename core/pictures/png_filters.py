@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 NONE, SUB, UP, AVERAGE, PAETH = range(5)
-ALIKE = 4
 BAND = 256
 """Rows that are undone together: enough for numpy, few enough for its caches."""
 
@@ -28,8 +27,7 @@ Rows = NDArray[np.uint8]
 def filter_rows(rows: Rows, above: Rows, pixel: int) -> Rows:
     """The rows as a PNG stores them, (N, 1 + R) with each one's type first; `above` (R) is the row before the first.
 
-    Of Sub, Up and Paeth each row takes the one with the smallest sum of differences, the specification's own advice;
-    the first of `ALIKE` rows decides for them all.
+    Of Sub, Up and Paeth each row takes the one with the smallest sum of differences, the specification's own advice.
     """
     up = np.concatenate((above[None], rows[:-1]))
     left, corner = _shifted(rows, pixel), _shifted(up, pixel)
@@ -37,9 +35,8 @@ def filter_rows(rows: Rows, above: Rows, pixel: int) -> Rows:
     np.subtract(rows, left, out=differences[0])
     np.subtract(rows, up, out=differences[1])
     np.subtract(rows, paeth_of_bytes(left, up, corner), out=differences[2])
-    asked = differences[:, ::ALIKE]
-    costs = np.minimum(asked, np.negative(asked)).sum(axis=2, dtype=np.uint32)  # of differences as signed numbers
-    best = costs.argmin(axis=0).repeat(ALIKE)[: len(rows)]
+    costs = np.minimum(differences, np.negative(differences)).sum(axis=2, dtype=np.uint32)  # as signed numbers
+    best = costs.argmin(axis=0)
     stored = np.empty((len(rows), 1 + rows.shape[1]), np.uint8)
     stored[:, 0] = np.array([SUB, UP, PAETH], np.uint8)[best]
     for row, choice in enumerate(best):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgesr.report.audit_sections import decisive, off_npu, subject_parts
+from edgesr.report.audit_sections import NOT_COMPILED, decisive, off_npu, subject_parts
 from edgesr.report.page import Page, State, Tile, Verdict, section
 from edgesr.report.values import Plain, count
 
@@ -26,12 +26,14 @@ def audit_page(audit: Plain, subject: str) -> Page:
 def _verdict(audit: Plain, subject: Plain) -> Verdict:
     if not subject["gated"]:
         return Verdict(State.OPEN, f"{subject['name']}: for comparison.")
-    off = off_npu(audit, subject["name"])
+    failed = [one["npu"] for one in subject["npus"] if one["compiler_failure"]]
+    off = [(npu, n) for npu, n in off_npu(audit, subject["name"]) if npu not in failed]
     unknown = [one["npu"] for one in subject["npus"] if decisive(one)["counts"]["unknown"]]
     open_words = f" Unknown in part: {', '.join(unknown)}." if unknown else ""
-    if off:
-        on_cpu = ", ".join(f"{npu} ({n})" for npu, n in off)
-        return Verdict(State.BAD, f"{subject['name']}: operators on the CPU of {on_cpu}.{open_words}")
+    found = [f"not compiled for {', '.join(failed)}"] if failed else []
+    found += [f"operators on the CPU of {', '.join(f'{npu} ({n})' for npu, n in off)}"] if off else []
+    if found:
+        return Verdict(State.BAD, f"{subject['name']}: {'; '.join(found)}.{open_words}")
     return Verdict(State.OPEN if unknown else State.GOOD, f"{subject['name']}: no operator on a CPU.{open_words}")
 
 
@@ -43,7 +45,7 @@ def _tiles(audits: Sequence[Plain]) -> tuple[Tile, ...]:
         figure = _figure(counts, total, placement["evidence"])
         state = State.GOOD if placement["whole"] else State.BAD if counts["cpu"] else State.OPEN
         if audit["compiler_failure"]:
-            figure, state = ("not compiled", f"{count(total, 'operator')}, the reason is below"), State.BAD
+            figure, state = (NOT_COMPILED, f"{count(total, 'operator')}, the reason is below"), State.BAD
         tiles.append(Tile(audit["npu"], *figure, state))
     return tuple(tiles)
 

@@ -9,6 +9,7 @@ from edgesr.report.html import Child, bullet_list, element, join, paragraph, tab
 from edgesr.report.page import State, badge
 from edgesr.report.values import NONE, Plain
 
+NOT_COMPILED = "not compiled"
 SHOWN_NAMES = 3
 PLACES = {"npu": State.GOOD, "cpu": State.BAD, "unknown": State.OPEN}
 WORDS = {"npu": "NPU", "cpu": "CPU", "unknown": "unknown"}
@@ -51,7 +52,7 @@ def subject_parts(subject: Plain) -> list[Child]:
 
 def _summary(subject: Plain) -> Child:
     rows = [
-        (audit["npu"], _whole(placement), str(placement["counts"]["npu"]), str(placement["counts"]["cpu"]),
+        (audit["npu"], _whole(audit, placement), str(placement["counts"]["npu"]), str(placement["counts"]["cpu"]),
          str(placement["counts"]["unknown"]), placement["evidence"], placement["source"])
         for audit in subject["npus"]
         for placement in audit["placements"]
@@ -60,7 +61,9 @@ def _summary(subject: Plain) -> Child:
     return table(f"{subject['name']}: where its operators run", header, rows, (2, 3, 4))
 
 
-def _whole(placement: Plain) -> Child:
+def _whole(audit: Plain, placement: Plain) -> Child:
+    if audit["compiler_failure"]:
+        return badge(State.BAD, NOT_COMPILED)
     if placement["whole"]:
         return badge(State.GOOD, "whole on the NPU")
     if placement["counts"]["cpu"]:
@@ -82,6 +85,8 @@ def _cell(audit: Plain, kind: str) -> Child:
     places = Counter(op["place"] for op in decisive(audit)["operators"] if op["kind"] == kind)
     if not places:
         return NONE
+    if audit["compiler_failure"]:
+        return badge(State.BAD, NOT_COMPILED)
     shown = [badge(PLACES[place], WORDS[place] if len(places) == 1 else f"{n} {WORDS[place]}")
              for place, n in places.items()]  # fmt: skip
     return join(shown)
@@ -90,7 +95,14 @@ def _cell(audit: Plain, kind: str) -> Child:
 def _reasons(audits: Sequence[Plain]) -> list[Child]:
     """Each reason once, with the NPUs and operators that it holds for; what a table does not know stands last."""
     found: dict[tuple[str, str, str, tuple[tuple[str, str], ...]], list[str]] = {}
+    rows = [
+        (audit["npu"], badge(State.BAD, NOT_COMPILED), "all", str(audit["compiler_failure"]), NONE)
+        for audit in audits
+        if audit["compiler_failure"]
+    ]
     for audit in audits:
+        if audit["compiler_failure"]:
+            continue
         grouped: dict[tuple[str, str, str], list[tuple[str, str]]] = {}
         for op in decisive(audit)["operators"]:
             if op["place"] != "npu":
@@ -98,7 +110,7 @@ def _reasons(audits: Sequence[Plain]) -> list[Child]:
                 grouped.setdefault(key, []).append((op["kind"], op["name"]))
         for (place, reason, remedy), names in grouped.items():
             found.setdefault((place, reason, remedy, tuple(names)), []).append(audit["npu"])
-    rows = [
+    rows += [
         (", ".join(npus), badge(PLACES[place], WORDS[place]), _names(names), reason, remedy or NONE)
         for (place, reason, remedy, names), npus in sorted(found.items(), key=lambda item: item[0][0])
     ]
@@ -117,7 +129,6 @@ def _names(operators: Sequence[tuple[str, str]]) -> str:
 def _remarks(subject: Plain) -> list[Child]:
     found: dict[str, list[str]] = {str(note): [] for note in subject["notes"]}
     for audit in subject["npus"]:
-        failed = [audit["compiler_failure"]] if audit["compiler_failure"] else []
-        for words in (*failed, *audit["warnings"], *audit["notes"]):
+        for words in (*audit["warnings"], *audit["notes"]):
             found.setdefault(str(words), []).append(audit["npu"])
     return [join([f"{', '.join(npus)}: " if npus else "", element("span", words)]) for words, npus in found.items()]
