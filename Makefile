@@ -49,10 +49,11 @@ bench-cuda: $(STAMP)
 # and the runner in your cache folder. See docs/adr/0010-emulated-device.md.
 EMULATOR_PACKAGES := adb qemu-user proot gcc gcc-aarch64-linux-gnu libc6-dev-arm64-cross
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+APT := $(SUDO) apt-get -q -o Acquire::Retries=3
+APT_INSTALL := $(APT) update && $(APT) install -y --no-install-recommends
 
 emulator-deps: $(STAMP)
-	dpkg -s $(EMULATOR_PACKAGES) > /dev/null 2>&1 || { $(SUDO) apt-get -q -o Acquire::Retries=3 update \
-	  && $(SUDO) apt-get -q -o Acquire::Retries=3 install -y --no-install-recommends $(EMULATOR_PACKAGES); }
+	dpkg -s $(EMULATOR_PACKAGES) > /dev/null 2>&1 || { $(APT_INSTALL) $(EMULATOR_PACKAGES); }
 	$(BIN)/python -m edgesr.android_bench.emulated.userland --if-missing
 	$(BIN)/python -m edgesr.android_bench.runner.build linux-arm64 --if-missing
 
@@ -60,24 +61,19 @@ emulator-deps: $(STAMP)
 MEDIA_PACKAGES := ffmpeg
 
 media-deps:
-	command -v ffmpeg > /dev/null && command -v ffprobe > /dev/null || { \
-	  $(SUDO) apt-get -q -o Acquire::Retries=3 update \
-	  && $(SUDO) apt-get -q -o Acquire::Retries=3 install -y --no-install-recommends $(MEDIA_PACKAGES); }
+	command -v ffmpeg > /dev/null && command -v ffprobe > /dev/null || { $(APT_INSTALL) $(MEDIA_PACKAGES); }
 
 # Headless Chromium, in which the tests look at reports: Debian's package (sudo where you are not root).
 BROWSER_PACKAGES := chromium
 
 browser-deps:
-	dpkg -s $(BROWSER_PACKAGES) > /dev/null 2>&1 || { $(SUDO) apt-get -q -o Acquire::Retries=3 update \
-	  && $(SUDO) apt-get -q -o Acquire::Retries=3 install -y --no-install-recommends $(BROWSER_PACKAGES); }
+	dpkg -s $(BROWSER_PACKAGES) > /dev/null 2>&1 || { $(APT_INSTALL) $(BROWSER_PACKAGES); }
 
 # Compilers of the deployment kit's loaders, C++ and Kotlin; their tests skip without.
 KIT_PACKAGES := g++ kotlin
 
 kit-deps:
-	command -v g++ > /dev/null && command -v kotlinc > /dev/null || { \
-	  $(SUDO) apt-get -q -o Acquire::Retries=3 update \
-	  && $(SUDO) apt-get -q -o Acquire::Retries=3 install -y --no-install-recommends $(KIT_PACKAGES); }
+	command -v g++ > /dev/null && command -v kotlinc > /dev/null || { $(APT_INSTALL) $(KIT_PACKAGES); }
 
 # The program that times files on a device, for 64-bit Arm Linux (and phones, CPU only).
 runner: $(STAMP)

@@ -109,8 +109,7 @@ class Networks:
         if not isinstance(found, ReadyQuantization):
             return {}
         kept = {name: found.provenance[name] for name in ("calibration_source", "calibration_images")}
-        made = {name: value for name, value in found.provenance.items() if name != "notes"}
-        return {**kept, "ready_made": {**made, "fits": dataclasses.asdict(found.fit)}}
+        return {**kept, "ready_made": {**found.provenance, "fits": dataclasses.asdict(found.fit)}}
 
     def _quantized(self, job: Job, why_not_ready: str) -> Quantization:
         """Quantize here, and note why what ships was not used."""

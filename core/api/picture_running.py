@@ -116,8 +116,8 @@ class PictureRun:
             source, name = self._source(task)
             height, width = picture_size(source, name=name)
             grown = 1 if task.kind.by_rows else self._contract.upscale**2  # others are put together in memory
-            self._pixels.take(max(FEWEST_PIXELS, height * width * grown))
             weight = max(FEWEST_PIXELS, height * width * grown)
+            self._pixels.take(weight)
             return _Decoded(read_picture(source, name=name), weight)
         except EdgeSRError as error:
             return _Decoded(error, weight)

@@ -66,8 +66,8 @@ def make_ready(
         "calibration_images": len(images.names),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "versions": describe_making(model)["versions"],
-        "notes": list(made.notes),  # for who makes it anew; no manifest repeats them
     }
+    # its notes tell of stages, whose scores the candidates hold: they are not for everyone who exports
     ready = ReadyQuantization(dataclasses.replace(made, notes=()), Fit.of(model.sha256, graph, recipe), provenance)
     save_ready(ready_path(name), ready)
     return ready

@@ -7,7 +7,7 @@ output tensors, which in edgesr's files are the operators' names. Each artifact,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from edgesr.report.values import Plain, entry, number
@@ -20,21 +20,21 @@ BAD, MIDDLING, GOOD = "#d73027", "#fee08b", "#1a9850"
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure of an operator: its name in files, the name people read, and whether more of it is better."""
+    """One figure of an operator: its name in files, the name people read, whether more is better, where it stands."""
 
     slug: str
     name: str
     more_is_better: bool
-    read: Callable[[Plain], object]
+    path: tuple[str, ...]
     factor: float = 1.0
 
 
 FIGURES = (
-    Figure("sqnr", "SQNR, dB", True, lambda row: row["sqnr_db"]),
-    Figure("own-sqnr", "SQNR of its own, dB", True, lambda row: row["own_sqnr_db"]),
-    Figure("clipped", "clipped, %", False, lambda row: entry(row, "span", "integers", "clipped_share"), 100),
+    Figure("sqnr", "SQNR, dB", True, ("sqnr_db",)),
+    Figure("own-sqnr", "SQNR of its own, dB", True, ("own_sqnr_db",)),
+    Figure("clipped", "clipped, %", False, ("span", "integers", "clipped_share"), 100),
 )
-SHARE = Figure("share", "share of the error, %", False, lambda source: source["share"], 100)
+SHARE = Figure("share", "share of the error, %", False, ("share",), 100)
 
 
 def overlays(parity: Plain) -> Iterator[tuple[str, Plain]]:
@@ -45,14 +45,13 @@ def overlays(parity: Plain) -> Iterator[tuple[str, Plain]]:
             rows.setdefault((row["file"], row["runner"]), []).append(row)
     for (file, runner), operators in rows.items():
         for figure in FIGURES:
-            yield from _overlay(file, runner, figure, {row["operator"]: figure.read(row) for row in operators})
+            yield from _overlay(file, runner, figure, operators)
     for found in parity["error_sources"]:
-        shares = {source["operator"]: SHARE.read(source) for source in found["sources"]}
-        yield from _overlay(found["file"], found["runner"], SHARE, shares)
+        yield from _overlay(found["file"], found["runner"], SHARE, found["sources"])
 
 
-def _overlay(file: str, runner: str, figure: Figure, values: Mapping[str, object]) -> Iterator[tuple[str, Plain]]:
-    numbers = {name: number(value) for name, value in values.items()}
+def _overlay(file: str, runner: str, figure: Figure, operators: Sequence[Plain]) -> Iterator[tuple[str, Plain]]:
+    numbers = {row["operator"]: number(entry(row, *figure.path)) for row in operators}
     results = {
         name: {"value": round(figure.factor * value, 4)}
         for name, value in numbers.items()
